@@ -1,0 +1,103 @@
+package eventlog
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ack is the server's answer to a publish.
+type ack struct {
+	Seq       uint64              `json:"seq"`
+	Duplicate bool                `json:"duplicate"`
+	Error     *jetstream.APIError `json:"error"`
+
+	noResponders bool
+	garbled      bool
+}
+
+type ackOutcome int
+
+const (
+	ackStored    ackOutcome = iota
+	ackDuplicate            // the server had this ID already, at Seq
+	ackConflict             // the expectation doesn't hold
+	ackInFlight             // another write to the subject isn't decided yet
+	ackRetry                // not stored; the server can't at the moment
+	ackRefused              // not stored, for good
+)
+
+// parseAck reads an answer. The usual one, {"stream":"s","seq":42}, is read
+// without reflection: at the server's speed that is a tenth of the cost of
+// an append. A stream's name can't contain a quote, so the search is safe.
+func parseAck(m *nats.Msg) (a ack) {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		a.noResponders = true
+		return a
+	}
+	const seq = `"seq":`
+	if i := bytes.Index(m.Data, []byte(seq)); i >= 0 && !bytes.Contains(m.Data, []byte(`"error"`)) && !bytes.Contains(m.Data, []byte(`"duplicate"`)) {
+		digits := m.Data[i+len(seq):]
+		for len(digits) > 0 && digits[0] == ' ' {
+			digits = digits[1:]
+		}
+		n := 0
+		for n < len(digits) && digits[n] >= '0' && digits[n] <= '9' {
+			a.Seq = a.Seq*10 + uint64(digits[n]-'0')
+			n++
+		}
+		if n > 0 && n < 20 {
+			return a
+		}
+	}
+	a = ack{}
+	if err := json.Unmarshal(m.Data, &a); err != nil || (a.Error == nil && a.Seq == 0) {
+		a.garbled = true
+	}
+	return a
+}
+
+// outcome is the one gate from the server's answers to what they mean for a
+// commit. An answer that can't be read is treated as none at all: the commit
+// is sent again, and the server recognises it.
+func (a ack) outcome() ackOutcome {
+	switch {
+	case a.noResponders || a.garbled:
+		return ackRetry
+	case a.Error == nil && a.Duplicate:
+		return ackDuplicate
+	case a.Error == nil:
+		return ackStored
+	case a.Error.ErrorCode == codeWrongLastSequence:
+		return ackConflict
+	case a.Error.ErrorCode == codeWriteInFlight:
+		return ackInFlight
+	case a.Error.Code == 503 && !slices.Contains(definite503, a.Error.ErrorCode):
+		return ackRetry
+	}
+	return ackRefused
+}
+
+// definite503 are errors of the class "unavailable" that waiting doesn't
+// mend: storage that is full, and limits of the account.
+var definite503 = []jetstream.ErrorCode{10047, 10077}
+
+// actual reads the sequence out of "wrong last sequence: N".
+func (a ack) actual() uint64 {
+	if a.Error == nil {
+		return 0
+	}
+	_, n, _ := strings.Cut(a.Error.Description, ": ")
+	seq, _ := strconv.ParseUint(n, 10, 64)
+	return seq
+}
+
+func sortPending(ps []*Pending) {
+	slices.SortFunc(ps, func(a, b *Pending) int { return cmp.Compare(a.token, b.token) })
+}

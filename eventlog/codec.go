@@ -1,0 +1,129 @@
+package eventlog
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// Codec turns values into bytes and back. A codec is safe for concurrent
+// use, and Decode must not keep data. Its name is stored beside every commit
+// and every snapshot, so it must never change its meaning.
+type Codec interface {
+	// Name is stored: lower-case letters, digits and '-'.
+	Name() string
+	// Append appends the encoding of v to dst.
+	Append(dst []byte, v any) ([]byte, error)
+	// Decode fills v, a non-nil pointer, and fails when data holds more or
+	// less than one value.
+	Decode(data []byte, v any) error
+}
+
+// The codecs that every log knows. MsgPack is the default: compact, and
+// fields can be added or left out as in JSON. A type that has the methods
+// which `msgp` generates (MarshalMsg, UnmarshalMsg) is encoded by them, at
+// several times the speed of reflection. JSON is for logs that people or
+// other languages read.
+var (
+	MsgPack Codec = msgpackCodec{}
+	JSON    Codec = jsonCodec{}
+)
+
+// msgMarshaler and msgUnmarshaler are the methods that tinylib/msgp
+// generates; naming them here keeps that module out of the dependencies.
+type (
+	msgMarshaler   interface{ MarshalMsg([]byte) ([]byte, error) }
+	msgUnmarshaler interface{ UnmarshalMsg([]byte) ([]byte, error) }
+)
+
+var errTrailing = errors.New("bytes left over after the value")
+
+type msgpackCodec struct{}
+
+func (msgpackCodec) Name() string { return "msgpack" }
+
+type msgpackEncoder struct {
+	buf bytes.Buffer
+	enc *msgpack.Encoder
+}
+
+var msgpackEncoders = sync.Pool{New: func() any {
+	e := &msgpackEncoder{}
+	e.enc = msgpack.NewEncoder(&e.buf)
+	return e
+}}
+
+func (msgpackCodec) Append(dst []byte, v any) ([]byte, error) {
+	if m, ok := v.(msgMarshaler); ok {
+		return m.MarshalMsg(dst)
+	}
+	e := msgpackEncoders.Get().(*msgpackEncoder)
+	defer msgpackEncoders.Put(e)
+	e.buf.Reset()
+	e.enc.Reset(&e.buf)
+	// Compact integers and sorted map keys make the encoding of equal values
+	// equal, which digests of state rely on.
+	e.enc.UseCompactInts(true)
+	e.enc.SetSortMapKeys(true)
+	if err := e.enc.Encode(v); err != nil {
+		return dst, err
+	}
+	return append(dst, e.buf.Bytes()...), nil
+}
+
+type msgpackDecoder struct {
+	r   bytes.Reader
+	dec *msgpack.Decoder
+}
+
+var msgpackDecoders = sync.Pool{New: func() any {
+	d := &msgpackDecoder{}
+	d.dec = msgpack.NewDecoder(&d.r)
+	return d
+}}
+
+func (msgpackCodec) Decode(data []byte, v any) error {
+	if m, ok := v.(msgUnmarshaler); ok {
+		rest, err := m.UnmarshalMsg(data)
+		if err == nil && len(rest) > 0 {
+			err = errTrailing
+		}
+		return err
+	}
+	d := msgpackDecoders.Get().(*msgpackDecoder)
+	defer msgpackDecoders.Put(d)
+	d.r.Reset(data)
+	d.dec.Reset(&d.r)
+	if err := d.dec.Decode(v); err != nil {
+		return err
+	}
+	if d.r.Len() > 0 {
+		return errTrailing
+	}
+	return nil
+}
+
+type jsonCodec struct{}
+
+func (jsonCodec) Name() string { return "json" }
+
+func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, b...), nil
+}
+
+func (jsonCodec) Decode(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+// guard turns a panic of a user's codec or marshalling method into an error.
+func guard(what string, err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%s panicked: %v", what, r)
+	}
+}

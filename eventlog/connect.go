@@ -1,0 +1,104 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// connect makes the log's connection: in this process, to the URL, or takes
+// the caller's. Nothing behind it knows which of them it was.
+func (l *Log) connect() error {
+	o := l.opts
+	if o.Conn != nil {
+		l.nc = o.Conn
+		return nil
+	}
+	opts := []nats.Option{
+		nats.Name("tidemark/" + o.App),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 200*time.Millisecond),
+		// What is published while there is no connection fails at once: the
+		// writer keeps it and sends it again, and knows that it wasn't sent.
+		nats.ReconnectBufSize(-1),
+		nats.Timeout(o.RequestTimeout),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			e := o.Logger.Warn().Err(err)
+			if sub != nil {
+				e = e.Str("subject", sub.Subject)
+			}
+			e.Msg("eventlog: nats connection")
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				o.Logger.Warn().Err(err).Msg("eventlog: disconnected")
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			o.Logger.Info().Str("url", nc.ConnectedUrlRedacted()).Msg("eventlog: reconnected")
+		}),
+	}
+	url := o.URL
+	if l.embedded != nil {
+		opts = append(opts, nats.InProcessServer(l.embedded.srv))
+		url = ""
+	}
+	auth, err := authOptions(o)
+	if err != nil {
+		return err
+	}
+	opts = append(append(opts, auth...), o.NATS...)
+	l.nc, err = nats.Connect(url, opts...)
+	if err != nil {
+		return fmt.Errorf("eventlog: connect to %s: %w: %w%s", redact(url), ErrUnavailable, err, hint(err))
+	}
+	l.ownConn = true
+	return nil
+}
+
+func authOptions(o Options) (opts []nats.Option, err error) {
+	switch {
+	case o.CredentialsFile != "":
+		opts = append(opts, nats.UserCredentials(o.CredentialsFile))
+	case o.NKeySeedFile != "":
+		opt, err := nats.NkeyOptionFromSeed(o.NKeySeedFile)
+		if err != nil {
+			return nil, fmt.Errorf("eventlog: NKeySeedFile %s: %w: %w", o.NKeySeedFile, ErrInvalid, err)
+		}
+		opts = append(opts, opt)
+	case o.Token != "":
+		opts = append(opts, nats.Token(o.Token))
+	case o.User != "" || o.Password != "":
+		opts = append(opts, nats.UserInfo(o.User, o.Password))
+	}
+	if o.TLS != nil {
+		opts = append(opts, nats.Secure(o.TLS))
+	}
+	return opts, nil
+}
+
+// hint says what to do about the errors that newcomers meet.
+func hint(err error) string {
+	switch {
+	case errors.Is(err, nats.ErrNoServers):
+		return " (is the server running, and the URL right?)"
+	case errors.Is(err, nats.ErrAuthorization):
+		return " (set User and Password, Token, CredentialsFile or NKeySeedFile)"
+	}
+	return ""
+}
+
+// redact keeps what may be a password in the URL out of errors and logs.
+func redact(url string) string {
+	if url == "" {
+		return "the embedded server"
+	}
+	if i := strings.LastIndexByte(url, '@'); i >= 0 {
+		return "..." + url[i:]
+	}
+	return url
+}

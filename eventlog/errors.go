@@ -1,0 +1,181 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The classes of errors. Test for them with errors.Is; the pointer types
+// below carry the details and are found with errors.AsType.
+var (
+	// ErrInvalid: bad options, names, or arguments. Nothing was done.
+	ErrInvalid = errors.New("invalid argument")
+	// ErrInvalidKey: the key can't be used. Nothing was done.
+	ErrInvalidKey = errors.New("invalid key")
+	// ErrInvalidType: a value's type isn't registered on the feed, or can't
+	// be an event type. Nothing was done.
+	ErrInvalidType = errors.New("invalid event type")
+	// ErrUnknownType: the log holds an event whose type isn't registered.
+	ErrUnknownType = errors.New("unknown event type")
+	// ErrUnknownFeed: no such feed has been opened.
+	ErrUnknownFeed = errors.New("unknown feed")
+	// ErrTooLarge: the commit is larger than the server takes. Nothing was
+	// done.
+	ErrTooLarge = errors.New("commit too large")
+	// ErrConflict: the key is not where the caller expected it. Nothing was
+	// appended.
+	ErrConflict = errors.New("conflict")
+	// ErrAmbiguous: nobody can say yet whether the commit was appended. Send
+	// it again with the same ID to find out.
+	ErrAmbiguous = errors.New("outcome unknown")
+	// ErrIdentity: the ID already names a commit of another key of the feed.
+	// Nothing was appended.
+	ErrIdentity = errors.New("identity used by another key")
+	// ErrRefused: the server refused the request. Nothing was done.
+	ErrRefused = errors.New("refused by the server")
+	// ErrUnavailable: the server can't be reached, or doesn't answer.
+	ErrUnavailable = errors.New("log unavailable")
+	// ErrClosed: the log was closed.
+	ErrClosed = errors.New("log closed")
+	// ErrInUse: another process, or another Log of this one, has the
+	// directory open.
+	ErrInUse = errors.New("directory in use")
+	// ErrForeign: the stream exists and isn't this feed's.
+	ErrForeign = errors.New("stream of somebody else")
+	// ErrTrimmed: the log no longer holds what follows the position.
+	ErrTrimmed = errors.New("log trimmed past the position")
+	// ErrLostTail: the log ends before a position that it once had reached.
+	ErrLostTail = errors.New("log lost its tail")
+	// ErrGap: messages are missing inside the log.
+	ErrGap = errors.New("gap in the log")
+	// ErrCorrupt: a stored commit can't be decoded.
+	ErrCorrupt = errors.New("corrupt commit")
+)
+
+// KeyError is the ErrInvalidKey with the key and what is wrong with it.
+type KeyError struct {
+	Key    string
+	Reason string
+}
+
+func (e *KeyError) Error() string {
+	k := e.Key
+	if len(k) > 64 {
+		k = k[:61] + "..."
+	}
+	return fmt.Sprintf("eventlog: invalid key %q: %s", k, e.Reason)
+}
+
+func (e *KeyError) Unwrap() error { return ErrInvalidKey }
+
+// TypeError is an ErrInvalidType or ErrUnknownType.
+type TypeError struct {
+	Feed   string
+	Type   string // the Go type, or the event type's name
+	Reason string
+	class  error
+}
+
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("eventlog: feed %q: type %s: %s", e.Feed, e.Type, e.Reason)
+}
+
+func (e *TypeError) Unwrap() error { return e.class }
+
+// ConflictError is an ErrConflict. Actual is the sequence of the key's last
+// commit, 0 where the key has none.
+type ConflictError struct {
+	Feed     string
+	Key      string
+	Expected Expectation
+	Actual   uint64
+}
+
+func (e *ConflictError) Error() string {
+	is := "has no commits"
+	if e.Actual > 0 {
+		is = fmt.Sprintf("is at %d", e.Actual)
+	}
+	return fmt.Sprintf("eventlog: conflict on %s/%s: expected %s, but it %s: read it again and decide anew", e.Feed, e.Key, e.Expected, is)
+}
+
+func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// AmbiguousError is an ErrAmbiguous. The same commit sent again with this ID
+// is appended at most once.
+type AmbiguousError struct {
+	Feed string
+	Key  string
+	ID   string
+	Err  error // why it isn't known
+}
+
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("eventlog: append to %s/%s: outcome unknown (%v): send it again with ID %q", e.Feed, e.Key, e.Err, e.ID)
+}
+
+func (e *AmbiguousError) Unwrap() []error { return []error{ErrAmbiguous, e.Err} }
+
+// TooLargeError is an ErrTooLarge; sizes in bytes, headers included.
+type TooLargeError struct {
+	Feed string
+	Key  string
+	Size int
+	Max  int
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("eventlog: commit to %s/%s has %d bytes, the server takes %d: split it, or keep the large part elsewhere and append a reference", e.Feed, e.Key, e.Size, e.Max)
+}
+
+func (e *TooLargeError) Unwrap() error { return ErrTooLarge }
+
+// RangeError is an ErrTrimmed, ErrLostTail or ErrGap: reading after Position
+// Want can't go on. First and Last are what the stream holds.
+type RangeError struct {
+	Feed  string
+	Want  uint64 // the next sequence that was wanted
+	First uint64
+	Last  uint64
+	class error
+}
+
+func (e *RangeError) Error() string {
+	switch e.class {
+	case ErrTrimmed:
+		return fmt.Sprintf("eventlog: feed %q was trimmed: wanted %d, the first one left is %d: restore a snapshot that reaches at least %d", e.Feed, e.Want, e.First, e.First-1)
+	case ErrLostTail:
+		return fmt.Sprintf("eventlog: feed %q lost its tail: wanted %d, the last one is %d: what was derived from the lost events must be rebuilt", e.Feed, e.Want, e.Last)
+	default:
+		return fmt.Sprintf("eventlog: feed %q has a gap: wanted %d, got %d although nothing may be deleted here: check the server's storage", e.Feed, e.Want, e.First)
+	}
+}
+
+func (e *RangeError) Unwrap() error { return e.class }
+
+// ServerError is an ErrRefused with the server's own words.
+type ServerError struct {
+	Feed        string
+	Op          string
+	Code        int // the server's error code, such as 10077
+	Description string
+}
+
+func (e *ServerError) Error() string {
+	return fmt.Sprintf("eventlog: %s on feed %q: %s (server code %d)", e.Op, e.Feed, e.Description, e.Code)
+}
+
+func (e *ServerError) Unwrap() error { return ErrRefused }
+
+// problems collects what is wrong with an argument, to report all at once.
+type problems []string
+
+func (p *problems) add(format string, a ...any) { *p = append(*p, fmt.Sprintf(format, a...)) }
+
+func (p problems) err(what string) error {
+	if len(p) == 0 {
+		return nil
+	}
+	return fmt.Errorf("eventlog: %s: %w: %s", what, ErrInvalid, strings.Join(p, "; "))
+}

@@ -1,0 +1,149 @@
+package eventlog
+
+import (
+	"cmp"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// Options say which log to open. App and exactly one of Dir, Memory, URL and
+// Conn are required; the zero value of everything else is a good default.
+type Options struct {
+	// App scopes everything that the application stores: stream and subject
+	// names begin with it. Lower-case letters, digits and '-', at most 64.
+	App string
+
+	// Dir runs NATS inside this process and keeps its files in this
+	// directory, which is made when it is missing. One Log at a time has it
+	// open, in all processes.
+	Dir string
+	// Memory runs NATS inside this process and keeps everything in memory:
+	// for tests. Nothing survives Close.
+	Memory bool
+	// URL connects to a server or cluster that runs elsewhere, such as
+	// "nats://host:4222"; several are separated by commas.
+	URL string
+	// Conn uses a connection of yours. Close leaves it open.
+	Conn *nats.Conn
+
+	// User and Password, Token, CredentialsFile, NKeySeedFile, and TLS say
+	// who connects to URL. At most one way of the first four.
+	User, Password  string
+	Token           string
+	CredentialsFile string
+	NKeySeedFile    string
+	TLS             *tls.Config
+	// NATS are further options of the connection to URL.
+	NATS []nats.Option
+	// Domain is the JetStream domain, where the servers have one.
+	Domain string
+
+	// Listen makes the embedded server listen on this "host:port" as well,
+	// for the nats command line and other processes (port -1: any free one).
+	// Default: it can't be reached from outside this process.
+	Listen string
+	// SyncInterval is how often the embedded server brings what it has
+	// acknowledged to the disk (default 250 ms): what a power failure may
+	// take. The end of the process alone takes nothing.
+	SyncInterval time.Duration
+	// SyncAlways makes the embedded server do that before each
+	// acknowledgement, at the price of one fsync a commit.
+	SyncAlways bool
+	// MaxPayload is the largest message that the embedded server takes, in
+	// bytes (default 1 MiB, at most 64 MiB).
+	MaxPayload int
+
+	// Replicas is how many servers of a cluster keep each new stream
+	// (default 1, at most 5).
+	Replicas int
+	// DuplicateWindow is how long the server recognises the ID of a commit
+	// that is sent again by itself (default 30 s); older ones are found in
+	// the log. It costs the server about 200 bytes an append.
+	DuplicateWindow time.Duration
+	// MaxInFlight is how many commits of a feed may wait for the server's
+	// acknowledgement (default 4,096); beyond, appends wait.
+	MaxInFlight int
+	// RequestTimeout bounds one question to the server (default 5 s).
+	RequestTimeout time.Duration
+	// ResolveTimeout bounds how long an append whose acknowledgement is
+	// missing is looked for and sent again (default 20 s, always below
+	// DuplicateWindow) before it is an ErrAmbiguous.
+	ResolveTimeout time.Duration
+
+	// Logger is silent unless set.
+	Logger zerolog.Logger
+}
+
+func (o Options) embedded() bool { return o.Dir != "" || o.Memory }
+
+func (o Options) withDefaults() Options {
+	o.SyncInterval = cmp.Or(o.SyncInterval, 250*time.Millisecond)
+	o.MaxPayload = cmp.Or(o.MaxPayload, 1<<20)
+	o.Replicas = cmp.Or(o.Replicas, 1)
+	o.DuplicateWindow = cmp.Or(o.DuplicateWindow, 30*time.Second)
+	o.MaxInFlight = cmp.Or(o.MaxInFlight, 4096)
+	o.RequestTimeout = cmp.Or(o.RequestTimeout, 5*time.Second)
+	o.ResolveTimeout = cmp.Or(o.ResolveTimeout, min(20*time.Second, o.DuplicateWindow*2/3))
+	return o
+}
+
+// validate reports everything that is wrong, not just the first.
+func (o Options) validate() error {
+	var p problems
+	if err := timeframe.ValidName(o.App); err != nil {
+		p.add("App: %v", err)
+	}
+	if n := count(o.Dir != "", o.Memory, o.URL != "", o.Conn != nil); n != 1 {
+		p.add("give exactly one of Dir, Memory, URL and Conn (got %d)", n)
+	}
+	if n := count(o.User != "" || o.Password != "", o.Token != "", o.CredentialsFile != "", o.NKeySeedFile != ""); n > 1 {
+		p.add("give at most one of User and Password, Token, CredentialsFile, NKeySeedFile")
+	} else if o.URL == "" && (n > 0 || o.TLS != nil || len(o.NATS) > 0) {
+		p.add("User, Password, Token, CredentialsFile, NKeySeedFile, TLS and NATS need URL")
+	}
+	if o.Listen != "" {
+		if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+			p.add("Listen: %v", err)
+		}
+		if !o.embedded() {
+			p.add("Listen needs Dir or Memory")
+		}
+	}
+	for _, d := range []struct {
+		name string
+		d    time.Duration
+	}{{"SyncInterval", o.SyncInterval}, {"DuplicateWindow", o.DuplicateWindow}, {"RequestTimeout", o.RequestTimeout}, {"ResolveTimeout", o.ResolveTimeout}} {
+		if d.d < time.Millisecond {
+			p.add("%s: %v is below 1 ms", d.name, d.d)
+		}
+	}
+	if o.ResolveTimeout >= o.DuplicateWindow {
+		p.add("ResolveTimeout (%v) must be below DuplicateWindow (%v): a commit sent again later would not be recognised", o.ResolveTimeout, o.DuplicateWindow)
+	}
+	if o.Replicas < 1 || o.Replicas > 5 {
+		p.add("Replicas: %d is not in 1..5", o.Replicas)
+	} else if o.Replicas > 1 && o.embedded() {
+		p.add("Replicas: an embedded server keeps 1")
+	}
+	if o.MaxInFlight < 1 {
+		p.add("MaxInFlight: %d is below 1", o.MaxInFlight)
+	}
+	if o.MaxPayload < 1<<10 || o.MaxPayload > 64<<20 {
+		p.add("MaxPayload: %d is not in 1 KiB..64 MiB", o.MaxPayload)
+	}
+	return p.err("options")
+}
+
+func count(bs ...bool) (n int) {
+	for _, b := range bs {
+		if b {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,216 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// The server's error codes that decide something here (server/errors.json).
+const (
+	codeNoMessage         = 10037 // no message found
+	codeTooLarge          = 10054 // message size exceeds maximum allowed
+	codeWrongLastSequence = 10071 // wrong last sequence: N
+	codeWriteInFlight     = 10164 // wrong last sequence, without saying which
+)
+
+// serverError is the one gate from the server's and the client's errors to
+// ours, for everything but the outcome of an append.
+func (f *Feed) serverError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		if api.Code == 503 {
+			return fmt.Errorf("eventlog: %s on feed %q: %w: %w", op, f.name, ErrUnavailable, err)
+		}
+		return &ServerError{Feed: f.name, Op: op, Code: int(api.ErrorCode), Description: api.Description}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, err)
+	}
+	if f.closed.Load() || errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, ErrClosed)
+	}
+	return fmt.Errorf("eventlog: %s on feed %q: %w: %w", op, f.name, ErrUnavailable, err)
+}
+
+// State is what a feed's stream holds, as its leader says.
+type State struct {
+	Incarnation string
+	First       uint64 // first sequence that is there; Last+1 where nothing is
+	Last        uint64 // last sequence that was given out, 0 for none
+	Messages    uint64
+	Bytes       uint64
+	Keys        uint64 // distinct keys
+	LastTime    time.Time
+}
+
+// State asks the leader of the feed's stream. A stream that is gone is a
+// ServerError with the server's code 10059.
+func (f *Feed) State(ctx context.Context) (State, error) {
+	var resp struct {
+		Error  *jetstream.APIError `json:"error"`
+		Config struct {
+			Metadata map[string]string `json:"metadata"`
+		} `json:"config"`
+		State struct {
+			Messages    uint64    `json:"messages"`
+			Bytes       uint64    `json:"bytes"`
+			FirstSeq    uint64    `json:"first_seq"`
+			LastSeq     uint64    `json:"last_seq"`
+			LastTime    time.Time `json:"last_ts"`
+			NumSubjects uint64    `json:"num_subjects"`
+		} `json:"state"`
+	}
+	if err := f.ask(ctx, "STREAM.INFO."+f.stream, nil, &resp); err != nil {
+		return State{}, f.serverError("state", err)
+	}
+	if resp.Error != nil {
+		return State{}, f.serverError("state", resp.Error)
+	}
+	st := State{
+		Incarnation: resp.Config.Metadata[metaIncarnation],
+		First:       resp.State.FirstSeq,
+		Last:        resp.State.LastSeq,
+		Messages:    resp.State.Messages,
+		Bytes:       resp.State.Bytes,
+		Keys:        resp.State.NumSubjects,
+		LastTime:    resp.State.LastTime,
+	}
+	if st.Messages == 0 {
+		// A stream that never held a message says 0 and one that was purged
+		// says last+1; the latter serves both.
+		st.First = st.Last + 1
+	}
+	return st, nil
+}
+
+// ask sends a request to the JetStream API and decodes the answer. The API
+// is answered by the stream's leader.
+func (f *Feed) ask(ctx context.Context, subject string, req, resp any) error {
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, f.log.opts.RequestTimeout)
+	defer cancel()
+	var body []byte
+	if req != nil {
+		var err error
+		if body, err = json.Marshal(req); err != nil {
+			return err
+		}
+	}
+	msg, err := f.log.nc.RequestWithContext(ctx, f.log.api+"."+subject, body)
+	if errors.Is(err, context.DeadlineExceeded) && outer.Err() == nil {
+		return nats.ErrTimeout // the server's silence, not the caller's impatience
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(msg.Data, resp)
+}
+
+// getRequest asks for one stored message: by sequence, the last of a
+// subject, or the first of a subject from a sequence on.
+type getRequest struct {
+	Seq     uint64 `json:"seq,omitempty"`
+	LastFor string `json:"last_by_subj,omitempty"`
+	NextFor string `json:"next_by_subj,omitempty"`
+}
+
+// get reads one message from the leader; ok is false where there is none. A
+// direct get would be faster, but a follower may answer it, with what it
+// knew a moment ago.
+func (f *Feed) get(ctx context.Context, req getRequest) (m message, ok bool, err error) {
+	var resp struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := f.ask(ctx, "STREAM.MSG.GET."+f.stream, req, &resp); err != nil {
+		return m, false, f.serverError("read", err)
+	}
+	if resp.Error != nil {
+		if resp.Error.ErrorCode == codeNoMessage {
+			return m, false, nil
+		}
+		return m, false, f.serverError("read", resp.Error)
+	}
+	if resp.Message == nil {
+		return m, false, fmt.Errorf("eventlog: feed %q: %w: an answer without a message", f.name, ErrUnavailable)
+	}
+	m = message{seq: resp.Message.Seq, time: resp.Message.Time, subject: resp.Message.Subject, data: resp.Message.Data}
+	if len(resp.Message.Header) > 0 {
+		if m.header, err = nats.DecodeHeadersMsg(resp.Message.Header); err != nil {
+			return m, false, fmt.Errorf("eventlog: %s@%d: %w: headers: %w", f.name, m.seq, ErrCorrupt, err)
+		}
+	}
+	return m, true, nil
+}
+
+// Observe asks the leader what the log looks like at the given sequences,
+// for timeframe.Lineage.Check. A stream that is missing is an observation
+// too, not an error.
+func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed, error) {
+	st, err := f.State(ctx)
+	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == int(jetstream.JSErrCodeStreamNotFound) {
+		return timeframe.Observed{}, nil
+	}
+	if err != nil {
+		return timeframe.Observed{}, err
+	}
+	o := timeframe.Observed{
+		Exists: true, Incarnation: st.Incarnation, First: st.First, Last: st.Last,
+		Prints: make(map[uint64]timeframe.Fingerprint, len(seqs)),
+	}
+	for _, seq := range seqs {
+		if seq < st.First || seq > st.Last {
+			continue
+		}
+		m, ok, err := f.get(ctx, getRequest{Seq: seq})
+		if err != nil {
+			return o, err
+		}
+		if ok {
+			o.Prints[seq] = m.fingerprint()
+		}
+	}
+	return o, nil
+}
+
+// Lookup reads the commit at a sequence from the leader; ok is false where
+// there is none.
+func (f *Feed) Lookup(ctx context.Context, seq uint64) (c Commit, ok bool, err error) {
+	if seq == 0 {
+		return c, false, nil
+	}
+	return f.lookup(ctx, getRequest{Seq: seq})
+}
+
+// Head reads a key's last commit from the leader; ok is false where the key
+// has none.
+func (f *Feed) Head(ctx context.Context, key string) (c Commit, ok bool, err error) {
+	subject, err := f.Subject(key)
+	if err != nil {
+		return c, false, err
+	}
+	return f.lookup(ctx, getRequest{LastFor: subject})
+}
+
+func (f *Feed) lookup(ctx context.Context, req getRequest) (c Commit, ok bool, err error) {
+	m, ok, err := f.get(ctx, req)
+	if err != nil || !ok {
+		return c, false, err
+	}
+	return c, true, f.decode(&c, m)
+}

@@ -1,0 +1,170 @@
+package eventlog
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+)
+
+// typeNameRE is what an event type's name may be: it stands in a header, in
+// a list separated by commas.
+var typeNameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
+
+// eventType is one registered type of event.
+type eventType struct {
+	name   string
+	goType reflect.Type
+	encode func(c Codec, dst []byte, v any) ([]byte, error)
+	decode func(c Codec, data []byte) (any, error)
+}
+
+// registry holds a feed's types and codecs. It doesn't change once the feed
+// is open, so it needs no lock.
+type registry struct {
+	byName map[string]*eventType
+	byType map[reflect.Type]*eventType
+	codecs map[string]Codec
+	codec  Codec // of what is appended
+}
+
+// FeedOption configures a feed when it is opened.
+type FeedOption interface{ applyFeed(*feedConfig) }
+
+type feedOption func(*feedConfig)
+
+func (o feedOption) applyFeed(c *feedConfig) { o(c) }
+
+type feedConfig struct {
+	types    []*eventType
+	codec    Codec
+	codecs   []Codec
+	problems problems
+}
+
+// Type registers T as an event type of a feed under a stable name. The name
+// is what the log stores: the Go type can be renamed or moved at will, the
+// name stays for ever. T must be a concrete type that isn't a pointer.
+func Type[T any](name string) FeedOption {
+	t := reflect.TypeFor[T]()
+	return feedOption(func(c *feedConfig) {
+		switch {
+		case t.Kind() == reflect.Pointer:
+			c.problems.add("type %s of event %q is a pointer: register and append values (%s)", t, name, t.Elem())
+		case t.Kind() == reflect.Interface:
+			c.problems.add("type %s of event %q is an interface: register each concrete type", t, name)
+		case t.Kind() == reflect.Func || t.Kind() == reflect.Chan || t.Kind() == reflect.UnsafePointer:
+			c.problems.add("type %s of event %q can't be stored", t, name)
+		}
+		if !typeNameRE.MatchString(name) {
+			c.problems.add("event name %q of type %s: use letters, digits and ._:/- (1 to 128 of them, a letter or digit first)", name, t)
+		}
+		c.types = append(c.types, &eventType{name: name, goType: t, encode: encodeAs[T], decode: decodeAs[T]})
+	})
+}
+
+// WithCodec sets the codec of what is appended to the feed (default
+// MsgPack). What is already in the log is read by the codec it was written
+// with.
+func WithCodec(c Codec) FeedOption {
+	return feedOption(func(cfg *feedConfig) { cfg.codec = c })
+}
+
+// ReadCodecs names further codecs that the feed's older commits use. MsgPack
+// and JSON are always known.
+func ReadCodecs(cs ...Codec) FeedOption {
+	return feedOption(func(cfg *feedConfig) { cfg.codecs = append(cfg.codecs, cs...) })
+}
+
+func encodeAs[T any](c Codec, dst []byte, v any) (out []byte, err error) {
+	defer guard("encoding", &err)
+	t := v.(T)
+	// Through the pointer, so that methods with a pointer receiver are found
+	// as they are when decoding.
+	if _, ok := any(&t).(msgMarshaler); ok {
+		return c.Append(dst, &t)
+	}
+	return c.Append(dst, v)
+}
+
+func decodeAs[T any](c Codec, data []byte) (v any, err error) {
+	defer guard("decoding", &err)
+	var t T
+	if err := c.Decode(data, &t); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func newRegistry(feed string, opts []FeedOption) (*registry, error) {
+	cfg := feedConfig{codec: MsgPack}
+	for _, o := range opts {
+		if o == nil {
+			cfg.problems.add("a nil option")
+			continue
+		}
+		o.applyFeed(&cfg)
+	}
+	r := &registry{
+		byName: make(map[string]*eventType),
+		byType: make(map[reflect.Type]*eventType),
+		codecs: make(map[string]Codec),
+		codec:  cfg.codec,
+	}
+	for _, t := range cfg.types {
+		r.addType(t, &cfg.problems)
+	}
+	if cfg.codec == nil {
+		cfg.problems.add("a nil codec")
+		cfg.codec = MsgPack
+	}
+	for _, c := range append(cfg.codecs, cfg.codec, MsgPack, JSON) {
+		r.addCodec(c, &cfg.problems)
+	}
+	return r, cfg.problems.err(fmt.Sprintf("feed %q", feed))
+}
+
+func (r *registry) addType(t *eventType, p *problems) {
+	if o, ok := r.byName[t.name]; ok {
+		p.add("event name %q is registered for %s and for %s", t.name, o.goType, t.goType)
+		return
+	}
+	if o, ok := r.byType[t.goType]; ok {
+		p.add("type %s is registered as %q and as %q", t.goType, o.name, t.name)
+		return
+	}
+	r.byName[t.name], r.byType[t.goType] = t, t
+}
+
+func (r *registry) addCodec(c Codec, p *problems) {
+	if c == nil {
+		p.add("a nil codec")
+		return
+	}
+	name := c.Name()
+	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		p.add("codec name %q: use lower-case letters, digits and '-'", name)
+		return
+	}
+	if _, ok := r.codecs[name]; !ok {
+		r.codecs[name] = c
+	}
+}
+
+// typeOf finds the registered type of a value that a caller wants to append.
+func (r *registry) typeOf(feed string, v any) (*eventType, error) {
+	t := reflect.TypeOf(v)
+	if et, ok := r.byType[t]; ok {
+		return et, nil
+	}
+	e := &TypeError{Feed: feed, Type: fmt.Sprint(t), class: ErrInvalidType}
+	switch {
+	case t == nil:
+		e.Reason = "nil can't be an event"
+	case t.Kind() == reflect.Pointer && r.byType[t.Elem()] != nil:
+		e.Reason = "append the value, not a pointer to it"
+	default:
+		e.Reason = fmt.Sprintf("not registered: open the feed with eventlog.Type[%s](\"a-stable-name\")", t)
+	}
+	return nil, e
+}

@@ -1,0 +1,325 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// writer is the one way into a feed's stream from this process: callers in
+// front, one ordered pipeline of publishes behind, bounded in flight. Every
+// commit that enters leaves with an outcome: acknowledged, refused, or
+// ambiguous after it was sent again for Options.ResolveTimeout.
+//
+// Acknowledgements come back on one subscription; the last token of the
+// reply subject says which commit they are for.
+type writer struct {
+	f     *Feed
+	inbox string
+	sub   *nats.Subscription
+	slots chan struct{} // one for each commit in flight
+	wake  chan struct{} // starts the janitor
+	stop  chan struct{}
+	wg    sync.WaitGroup
+
+	mu         sync.Mutex
+	closed     bool
+	token      uint64
+	reconnects uint64 // of the connection, when last looked at
+	inflight   map[uint64]*Pending
+}
+
+// retryEvery is how often commits in flight are looked at. A commit is sent
+// again when it has had no answer for Options.RequestTimeout, after the
+// connection was made anew, or when the server said that it can't now.
+const retryEvery = 250 * time.Millisecond
+
+func newWriter(f *Feed) (*writer, error) {
+	w := &writer{
+		f:        f,
+		inbox:    f.log.nc.NewInbox() + ".",
+		slots:    make(chan struct{}, f.log.opts.MaxInFlight),
+		wake:     make(chan struct{}, 1),
+		stop:     make(chan struct{}),
+		inflight: make(map[uint64]*Pending),
+	}
+	var err error
+	if w.sub, err = f.log.nc.Subscribe(w.inbox+"*", w.onAck); err != nil {
+		return nil, f.serverError("open", err)
+	}
+	// Acknowledgements are bounded by what is in flight.
+	if err := w.sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, f.serverError("open", err)
+	}
+	w.wg.Go(w.janitor)
+	return w, nil
+}
+
+// submit hands a commit to the server, after waiting for a free slot.
+func (w *writer) submit(ctx context.Context, pr prepared) (*Pending, error) {
+	select {
+	case w.slots <- struct{}{}:
+	default:
+		select {
+		case w.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("eventlog: append to %s/%s: not sent, %d are in flight: %w", w.f.name, pr.draft.Key, cap(w.slots), context.Cause(ctx))
+		case <-w.stop:
+			return nil, fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
+		}
+	}
+	p := newPending(w.f, pr)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		<-w.slots
+		return nil, fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
+	}
+	w.token++
+	p.token = w.token
+	p.deadline = time.Now().Add(w.f.log.opts.ResolveTimeout)
+	pr.msg.Reply = w.inbox + strconv.FormatUint(p.token, 36)
+	w.inflight[p.token] = p
+	if len(w.inflight) == 1 {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+	// Publishing under the lock keeps the order in which callers came.
+	w.publish(p)
+	return p, nil
+}
+
+// publish sends a commit; w.mu is held. What fails here is sent again by the
+// janitor, except what can never succeed.
+func (w *writer) publish(p *Pending) {
+	err := w.f.log.nc.PublishMsg(p.pr.msg)
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		w.settle(p, Position{}, &TooLargeError{Feed: w.f.name, Key: p.pr.draft.Key, Size: p.pr.msg.Size(), Max: int(w.f.log.nc.MaxPayload())})
+		return
+	case errors.Is(err, nats.ErrConnectionClosed):
+		w.settle(p, Position{}, w.closedError(p))
+		return
+	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
+		p.sent = time.Time{} // no connection: nothing went out
+		return
+	}
+	if p.sends++; p.sends > 1 {
+		w.f.stats.retries.Add(1)
+	}
+	p.open++
+	p.sent = time.Now()
+	if err != nil {
+		p.sent = time.Time{} // part of it may have gone out
+	}
+}
+
+// closedError is definite for a commit that never went out, or in vain.
+func (w *writer) closedError(p *Pending) error {
+	if p.open == 0 {
+		return fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, p.pr.draft.Key, ErrClosed)
+	}
+	return w.ambiguous(p, ErrClosed)
+}
+
+func (w *writer) ambiguous(p *Pending, why error) error {
+	return &AmbiguousError{Feed: w.f.name, Key: p.pr.draft.Key, ID: p.pr.id, Err: why}
+}
+
+// settle gives a commit its outcome; w.mu is held.
+func (w *writer) settle(p *Pending, pos Position, err error) {
+	if _, ok := w.inflight[p.token]; !ok {
+		return // a second answer, to a commit that was sent twice
+	}
+	delete(w.inflight, p.token)
+	p.finish(pos, err)
+	<-w.slots
+}
+
+// onAck is called by the client for each acknowledgement, one at a time.
+func (w *writer) onAck(m *nats.Msg) {
+	token, err := strconv.ParseUint(m.Subject[len(w.inbox):], 36, 64)
+	if err != nil {
+		return
+	}
+	a := parseAck(m)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.inflight[token]
+	if p == nil || p.busy {
+		return
+	}
+	switch a.outcome() {
+	case ackStored:
+		w.settle(p, Position{Feed: w.f.name, Seq: a.Seq}, nil)
+	case ackRetry:
+		// Not stored; the janitor sends it again.
+		p.open--
+		p.sent = time.Time{}
+	case ackRefused:
+		w.settle(p, Position{}, w.refusal(p, a))
+	case ackConflict:
+		if p.sends == 1 {
+			// It was sent once, so the commit in its way is another's.
+			w.settle(p, Position{}, w.conflict(p, a.actual()))
+			return
+		}
+		w.lookInto(p, a)
+	default: // a duplicate, or a conflict that names no sequence
+		w.lookInto(p, a)
+	}
+}
+
+func (w *writer) refusal(p *Pending, a ack) error {
+	if a.Error.ErrorCode == codeTooLarge {
+		return &TooLargeError{Feed: w.f.name, Key: p.pr.draft.Key, Size: p.pr.msg.Size(), Max: int(w.f.log.nc.MaxPayload())}
+	}
+	return &ServerError{Feed: w.f.name, Op: "append", Code: int(a.Error.ErrorCode), Description: a.Error.Description}
+}
+
+func (w *writer) conflict(p *Pending, actual uint64) error {
+	return &ConflictError{Feed: w.f.name, Key: p.pr.draft.Key, Expected: p.pr.draft.Expect, Actual: actual}
+}
+
+// lookInto settles a commit whose answer says too little by asking the
+// leader, away from the subscription's goroutine; w.mu is held.
+func (w *writer) lookInto(p *Pending, a ack) {
+	p.busy = true
+	w.wg.Go(func() {
+		ctx, cancel := context.WithDeadline(context.Background(), p.deadline)
+		defer cancel()
+		pos, err, known := w.verdict(ctx, p, a)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		p.busy = false
+		switch {
+		case known:
+			w.settle(p, pos, err)
+		default:
+			p.sent = time.Time{} // send it again
+		}
+	})
+}
+
+// verdict finds out what became of a commit. known is false where it
+// certainly isn't in the log and may be sent again.
+func (w *writer) verdict(ctx context.Context, p *Pending, a ack) (pos Position, err error, known bool) {
+	if a.outcome() == ackDuplicate {
+		// The server compares IDs across the stream; ours count within a key.
+		m, ok, err := w.f.get(ctx, getRequest{Seq: a.Seq})
+		switch {
+		case err != nil || !ok:
+			return pos, w.ambiguous(p, err), true
+		case m.subject != p.pr.msg.Subject:
+			return pos, fmt.Errorf("eventlog: append to %s/%s: %w: ID %q is at %s@%d already", w.f.name, p.pr.draft.Key, ErrIdentity, p.pr.id, w.f.name, a.Seq), true
+		}
+		return Position{Feed: w.f.name, Seq: a.Seq}, nil, true
+	}
+	// Where the expectation held once, the first commit of the key behind
+	// the expected one is ours.
+	next, found, err := w.f.get(ctx, getRequest{Seq: p.pr.draft.Expect.seq + 1, NextFor: p.pr.msg.Subject})
+	switch {
+	case err != nil:
+		return pos, w.ambiguous(p, err), true
+	case found && next.get(headerID) == p.pr.id:
+		return Position{Feed: w.f.name, Seq: next.seq}, nil, true
+	case !p.pr.draft.Expect.exact:
+		return pos, nil, false
+	case !found && a.actual() == 0:
+		return pos, nil, false // a write in flight, that came to nothing so far
+	}
+	head, ok, err := w.f.get(ctx, getRequest{LastFor: p.pr.msg.Subject})
+	if err != nil {
+		return pos, w.ambiguous(p, err), true
+	}
+	if actual := head.seq; ok && actual == p.pr.draft.Expect.seq {
+		return pos, nil, false
+	}
+	return pos, w.conflict(p, head.seq), true
+}
+
+// janitor sends commits again whose acknowledgement is overdue, and gives
+// them up as ambiguous at their deadline. It sleeps while nothing is in
+// flight.
+func (w *writer) janitor() {
+	for {
+		select {
+		case <-w.wake:
+		case <-w.stop:
+			return
+		}
+		for w.sweep(time.Now()) {
+			select {
+			case <-time.After(retryEvery):
+			case <-w.stop:
+				return
+			}
+		}
+	}
+}
+
+// sweep looks at every commit in flight and says whether there are any.
+func (w *writer) sweep(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.overdue(now) {
+		switch {
+		case now.After(p.deadline) && p.open == 0:
+			w.settle(p, Position{}, fmt.Errorf("eventlog: append to %s/%s: %w: nothing was stored in %v", w.f.name, p.pr.draft.Key, ErrUnavailable, w.f.log.opts.ResolveTimeout))
+		case now.After(p.deadline):
+			w.settle(p, Position{}, w.ambiguous(p, nats.ErrTimeout))
+		default:
+			w.publish(p)
+		}
+	}
+	return len(w.inflight) > 0
+}
+
+// overdue returns the commits to send again, in the order they came.
+func (w *writer) overdue(now time.Time) (late []*Pending) {
+	patience := w.f.log.opts.RequestTimeout
+	if n := w.f.log.nc.Stats().Reconnects; n != w.reconnects {
+		// What was on its way when the connection broke may be lost.
+		w.reconnects, patience = n, 0
+	}
+	for _, p := range w.inflight {
+		if !p.busy && (now.Sub(p.sent) > patience || now.After(p.deadline)) {
+			late = append(late, p)
+		}
+	}
+	sortPending(late)
+	return late
+}
+
+// close waits for what is in flight, at most until its deadline, and ends
+// the writer.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closed = true
+	waiting := make([]*Pending, 0, len(w.inflight))
+	for _, p := range w.inflight {
+		waiting = append(waiting, p)
+	}
+	w.mu.Unlock()
+	for _, p := range waiting {
+		select {
+		case <-p.done:
+		case <-time.After(time.Until(p.deadline) + retryEvery):
+		}
+	}
+	close(w.stop)
+	_ = w.sub.Unsubscribe()
+	w.mu.Lock()
+	for _, p := range waiting {
+		w.settle(p, Position{}, w.closedError(p))
+	}
+	w.mu.Unlock()
+	w.wg.Wait()
+}
