@@ -1,0 +1,160 @@
+package projection
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// Store is where a runtime keeps snapshots; *snapshot.Store is one. Its
+// methods are called from several goroutines, Save for one unit never twice
+// at a time.
+type Store interface {
+	Candidates(ctx context.Context, unit string) ([]snapshot.Candidate, error)
+	Load(ctx context.Context, m *snapshot.Manifest, member string) iter.Seq2[snapshot.Change, error]
+	Save(ctx context.Context, unit string, base *snapshot.Manifest, cut snapshot.Cut) (*snapshot.Manifest, error)
+}
+
+// Config says how projections run; the zero value is a good default.
+type Config struct {
+	// Store keeps the snapshots. Default: the bucket <app>_snapshots on the
+	// log's server.
+	Store Store
+	// NoSnapshots neither restores nor saves: every start replays.
+	NoSnapshots bool
+	// Snapshots is when snapshots are saved.
+	Snapshots Policy
+	// Background lets Start return when the projections are restored, before
+	// they have caught up with the log.
+	Background bool
+	// Progress is told how catching up goes, at most ten times a second, and
+	// once at its end. Calls come one at a time.
+	Progress func(Progress)
+	// Stopped is told when a projection stops for good. It is called on the
+	// unit's goroutine.
+	Stopped func(*StoppedError)
+	// Logger is the log's unless set.
+	Logger *zerolog.Logger
+}
+
+// Policy says when a unit is saved without anyone asking. Its zero value is:
+// after 1,000 events or 16 MiB of them, a second apart at least, and when the
+// runtime is closed.
+type Policy struct {
+	// Events is after how many events (default 1,000).
+	Events uint64
+	// Bytes is after how many bytes of event payload (default 16 MiB).
+	Bytes uint64
+	// MinInterval is the least time between two saves (default 1 s).
+	MinInterval time.Duration
+	// NotOnClose leaves out the save when the runtime is closed.
+	NotOnClose bool
+}
+
+// Progress is how far a unit has come while it catches up.
+type Progress struct {
+	Unit    string
+	Done    uint64 // commits, from where it was restored
+	Total   uint64
+	Elapsed time.Duration
+}
+
+func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, error) {
+	c.Snapshots.Events = cmp.Or(c.Snapshots.Events, 1000)
+	c.Snapshots.Bytes = cmp.Or(c.Snapshots.Bytes, 16<<20)
+	c.Snapshots.MinInterval = cmp.Or(c.Snapshots.MinInterval, time.Second)
+	if c.Logger == nil {
+		l := log.Logger()
+		c.Logger = &l
+	}
+	if c.Store == nil && !c.NoSnapshots {
+		s, err := snapshot.Open(ctx, snapshot.Options{
+			App: log.App(), Conn: log.Conn(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(),
+			Replicas: log.Replicas(), Memory: log.InMemory(), Logger: *c.Logger,
+		})
+		if err != nil {
+			return c, fmt.Errorf("projection: snapshots: %w", err)
+		}
+		c.Store = s
+	}
+	return c, nil
+}
+
+// Unit is several projections that are saved at one cut, under one name.
+// They share their reading of the log, and its position. Projections given to
+// Start by themselves are units of one.
+type Unit struct {
+	name  string
+	parts []Projection
+}
+
+// NewUnit makes a unit. The name is stored: lower-case letters, digits and
+// '-', at most 64.
+func NewUnit(name string, parts ...Projection) *Unit { return &Unit{name: name, parts: parts} }
+
+func (u *Unit) projections() (string, []*node) {
+	var nodes []*node
+	for _, p := range u.parts {
+		if p != nil {
+			_, ns := p.projections()
+			nodes = append(nodes, ns...)
+		}
+	}
+	return u.name, nodes
+}
+
+// makeUnits checks what Start was given.
+func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
+	var p problems
+	var units []*unit
+	names, nodes := make(map[string]bool), make(map[string]bool)
+	for _, pr := range ps {
+		if pr == nil {
+			p.add("a nil projection")
+			continue
+		}
+		name, ns := pr.projections()
+		if err := timeframe.ValidName(name); err != nil {
+			p.add("unit: %v", err)
+		}
+		if names[name] {
+			p.add("two units are called %q", name)
+		}
+		if len(ns) == 0 {
+			p.add("unit %q is empty", name)
+		}
+		names[name] = true
+		for _, n := range ns {
+			if nodes[n.name] {
+				p.add("two projections are called %q", n.name)
+			}
+			nodes[n.name] = true
+			n.begin(rt.log, func(s string) {
+				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
+			}, &p)
+		}
+		units = append(units, newUnit(rt, name, ns))
+	}
+	if len(ps) == 0 {
+		p.add("nothing to start")
+	}
+	if err := p.err(); err != nil {
+		for _, pr := range ps {
+			if pr != nil {
+				_, ns := pr.projections()
+				for _, n := range ns {
+					n.abandon()
+				}
+			}
+		}
+		return nil, err
+	}
+	return units, nil
+}

@@ -1,0 +1,65 @@
+package projection
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+)
+
+// The classes of errors; the pointer types carry the details.
+var (
+	// ErrInvalid: the projections, their handlers or the configuration are
+	// wrong. Nothing was started.
+	ErrInvalid = errors.New("invalid projection")
+	// ErrStopped: the projection doesn't go on.
+	ErrStopped = errors.New("projection stopped")
+	// ErrClosed: the runtime was closed.
+	ErrClosed = errors.New("runtime closed")
+	// ErrNotRead: nothing that was started reads the feed of a position.
+	ErrNotRead = errors.New("feed not read")
+	// ErrNotReady: a projection isn't restored and caught up.
+	ErrNotReady = errors.New("not ready")
+)
+
+// StoppedError is an ErrStopped: where a projection stopped, and why. Its
+// state is that of the last whole commit before the position.
+type StoppedError struct {
+	Projection string
+	Position   eventlog.Position // of the event; only the feed where its reading failed
+	Type       string            // of the event, "" where its reading failed
+	Err        error
+	Stack      string // of a panic
+}
+
+func (e *StoppedError) Error() string {
+	if e.Type == "" {
+		return fmt.Sprintf("projection %q stopped: feed %q: %v", e.Projection, e.Position.Feed, e.Err)
+	}
+	return fmt.Sprintf("projection %q stopped at %s, event %q: %v", e.Projection, e.Position, e.Type, e.Err)
+}
+
+func (e *StoppedError) Unwrap() []error { return []error{ErrStopped, e.Err} }
+
+// PanicError is a reducer's panic.
+type PanicError struct{ Value any }
+
+func (e *PanicError) Error() string { return fmt.Sprintf("reducer panicked: %v", e.Value) }
+
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// problems collects what is wrong, to report all at once.
+type problems []string
+
+func (p *problems) add(format string, a ...any) { *p = append(*p, fmt.Sprintf(format, a...)) }
+
+func (p problems) err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return fmt.Errorf("projection: %w: %s", ErrInvalid, strings.Join(p, "; "))
+}

@@ -1,0 +1,64 @@
+package projection
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// meaning is a fingerprint of what decides, beside the version, what a
+// node's stored state means: the types of keys and values, the codec, and
+// the event types that are handled. A snapshot with another meaning is one
+// of an unknown version.
+func (n *node) meaning() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "state %s\ncodec %s\n", n.shape, n.codec.Name())
+	for _, feed := range n.feedNames() {
+		types := make([]string, 0, len(n.handlers[feed]))
+		for t := range n.handlers[feed] {
+			types = append(types, t)
+		}
+		slices.Sort(types)
+		fmt.Fprintf(&b, "feed %s: %s\n", feed, strings.Join(types, " "))
+	}
+	sum := sha256.Sum256([]byte(b.String()))
+	return hex.EncodeToString(sum[:16])
+}
+
+// shapeOf describes a type by what its encoding depends on: kinds, and the
+// names and tags of fields. The names of types are left out, so that renaming
+// or moving one doesn't cost a replay. A type inside itself is told by how
+// far out it stands.
+func shapeOf(t reflect.Type) string { return shape(t, nil) }
+
+func shape(t reflect.Type, outer []reflect.Type) string {
+	if i := slices.Index(outer, t); i >= 0 {
+		return fmt.Sprintf("^%d", len(outer)-i)
+	}
+	outer = append(outer, t)
+	switch t.Kind() {
+	case reflect.Pointer:
+		return "*" + shape(t.Elem(), outer)
+	case reflect.Slice:
+		return "[]" + shape(t.Elem(), outer)
+	case reflect.Array:
+		return fmt.Sprintf("[%d]%s", t.Len(), shape(t.Elem(), outer))
+	case reflect.Map:
+		return "map[" + shape(t.Key(), outer) + "]" + shape(t.Elem(), outer)
+	case reflect.Struct:
+		var b strings.Builder
+		b.WriteString("{")
+		for i := range t.NumField() {
+			f := t.Field(i)
+			if !f.IsExported() && !f.Anonymous {
+				continue // not stored
+			}
+			fmt.Fprintf(&b, "%s %s %q;", f.Name, shape(f.Type, outer), f.Tag)
+		}
+		return b.String() + "}"
+	}
+	return t.Kind().String()
+}

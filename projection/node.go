@@ -1,0 +1,134 @@
+package projection
+
+import (
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// Projection is what Start takes: a *Table, or a *Unit of several.
+type Projection interface {
+	projections() (unit string, nodes []*node)
+}
+
+// node is the part of a projection that doesn't depend on its types: what it
+// reads, where it stands, and how its state is changed, saved and restored.
+// Everything that the runtime does is compiled once, for nodes.
+type node struct {
+	name       string
+	version    uint64
+	codec      eventlog.Codec
+	state      state
+	migrations map[uint64]migration
+	shape      string // of key and value types
+
+	mu       sync.Mutex // guards handlers until the start, and log after it
+	handlers map[string]map[string]handler
+	feeds    map[string]*eventlog.Feed
+	problems problems
+	started  bool
+	late     func(problem string)
+	unit     *unit
+
+	// Below: owned by the unit's goroutine, and read by others under the
+	// unit's lock.
+	pos      map[string]uint64 // feed -> last applied sequence; absent: none, from the start
+	stopped  *StoppedError
+	recovery Recovery
+	applied  uint64 // events, since the start
+	// reset: the next save must hold the whole state, since the base holds
+	// another one of this projection, or none.
+	reset bool
+}
+
+// handler applies one event; its type parameters are gone.
+type handler func(e eventlog.Event) error
+
+// migration decodes a value of an older version into the present one's key
+// and value, as the state's load takes them.
+type migration any
+
+// state is a table's storage. All methods are called by the unit's goroutine
+// alone, the mutating ones between lock and unlock.
+type state interface {
+	lock()
+	unlock()
+	commit()   // keep what the handlers changed since the last commit
+	rollback() // undo it
+	misused() error
+	size() int
+
+	// cut captures what changed since the last cut, in a time that depends
+	// on that alone, and starts a new cut.
+	cut() capture
+	// requeue counts a capture that couldn't be saved as changed again.
+	requeue(capture)
+	// touchAll counts every key as changed.
+	touchAll()
+	// load builds a state from entries, beside the present one, and swaps it
+	// in when all of them were good. clean says whether the entries are what
+	// the next save is relative to.
+	load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) error
+	// clear makes the state empty.
+	clear()
+}
+
+// capture is what changed between two cuts. encode may run beside the
+// reducers.
+type capture interface {
+	len() int
+	encode() ([]snapshot.Change, error)
+}
+
+// feedNames are the feeds that the node reads, in order.
+func (n *node) feedNames() []string {
+	names := make([]string, 0, len(n.feeds))
+	for f := range n.feeds {
+		names = append(names, f)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// at is the node's timeframe: whole commits, of every feed that it reads.
+func (n *node) at() timeframe.Timeframe {
+	m := make(map[string]uint64, len(n.feeds))
+	for f := range n.feeds {
+		m[f] = n.pos[f]
+	}
+	tf, _ := timeframe.FromMap(m) // feeds were opened, so their names are valid
+	return tf
+}
+
+// begin checks a node for its start and marks it as started.
+func (n *node) begin(log *eventlog.Log, late func(string), p *problems) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.problems {
+		p.add("%q: %s", n.name, s)
+	}
+	if n.started {
+		p.add("%q was started before: make a new one for each start", n.name)
+	}
+	if len(n.handlers) == 0 {
+		p.add("%q has no handler: add one with projection.On", n.name)
+	}
+	for _, f := range n.feeds {
+		if f.Log() != log {
+			p.add("%q reads feed %q of another log", n.name, f.Name())
+		}
+	}
+	n.started, n.late = true, late
+	n.pos = make(map[string]uint64)
+}
+
+// abandon takes a begin back that came to nothing.
+func (n *node) abandon() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.started, n.late = false, nil
+}

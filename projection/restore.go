@@ -1,0 +1,346 @@
+package projection
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// Source says where a projection's state came from.
+type Source string
+
+// The sources of a state.
+const (
+	FromNothing  Source = "empty"    // there was neither a snapshot nor an event
+	FromSnapshot Source = "snapshot" // restored, and the rest applied
+	FromReplay   Source = "replay"   // all events applied, from the first
+)
+
+// Recovery says how a projection got its state at the start.
+type Recovery struct {
+	Source   Source
+	From     timeframe.Timeframe // what the snapshot included; empty without one
+	Snapshot string              // its manifest's ID
+	Migrated bool                // from an older version
+	// Skipped says why newer snapshots were not used.
+	Skipped []string
+	// Notes are what an operator should know of the one that was.
+	Notes    []string
+	Replayed uint64        // events applied until it had caught up
+	Took     time.Duration // until then
+}
+
+// candidate is a snapshot beside what the log says of it, as far as it was
+// asked.
+type candidate struct {
+	*snapshot.Manifest
+	findings map[string]finding // by feed
+}
+
+type finding struct {
+	timeframe.Finding
+	first uint64 // first sequence of the log
+}
+
+// restore brings every node to the newest state that can be trusted: of the
+// candidates, newest first, the first one that belongs to this log and this
+// code, else the empty state. Each refusal leaves its reason.
+func (u *unit) restore(ctx context.Context) error {
+	begun := time.Now()
+	cands, problems, newest, err := u.candidates(ctx)
+	if err != nil {
+		return err
+	}
+	// Changes are saved relative to the newest readable snapshot, whether or
+	// not it could be used: it may hold projections of other programs.
+	var base *snapshot.Manifest
+	if len(cands) > 0 {
+		base = cands[0].Manifest
+	}
+	u.saver.rebase(base, newest)
+	used := make(map[*candidate]bool)
+	for _, n := range u.nodes {
+		c, err := u.restoreNode(ctx, n, cands, problems)
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			used[c] = true
+		}
+	}
+	return u.aim(ctx, used, begun)
+}
+
+// restoreNode restores one node and returns the candidate that served, nil
+// for none.
+func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, problems []string) (*candidate, error) {
+	rec := Recovery{Source: FromReplay, Skipped: slices.Clone(problems)}
+	for i := range cands {
+		c := &cands[i]
+		f, err := u.fits(ctx, c, n)
+		if err != nil {
+			return nil, err
+		}
+		if f.why == "" {
+			clean := i == 0 && f.migrate == nil
+			err := n.state.load(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.migrate, clean)
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			if err == nil {
+				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
+				rec.Notes, rec.Migrated = f.notes, f.migrate != nil
+				u.restored(n, f.member.At.Map(), rec, !clean)
+				return c, nil
+			}
+			f.why = err.Error()
+		}
+		rec.Skipped = append(rec.Skipped, fmt.Sprintf("snapshot %s at %s: %s", short(c.ID), c.Tag.At, f.why))
+	}
+	n.state.clear()
+	u.restored(n, make(map[string]uint64), rec, true)
+	return nil, nil
+}
+
+func (u *unit) restored(n *node, pos map[string]uint64, rec Recovery, reset bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	n.pos, n.recovery, n.stopped, n.applied, n.reset = pos, rec, nil, 0, reset
+}
+
+// candidates asks the store. Where it can't be asked the restart takes
+// longer, and nothing else.
+func (u *unit) candidates(ctx context.Context) (cands []candidate, problems []string, newest snapshot.ID, err error) {
+	if u.rt.cfg.NoSnapshots {
+		return nil, nil, newest, nil
+	}
+	found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, nil, newest, context.Cause(ctx)
+		}
+		return nil, []string{fmt.Sprintf("the snapshots can't be read: %v", err)}, newest, nil
+	}
+	for i, f := range found {
+		if i == 0 {
+			newest = f.ID
+		}
+		if f.Problem != nil {
+			problems = append(problems, fmt.Sprintf("snapshot %s: %v", short(f.ID), f.Problem))
+			continue
+		}
+		cands = append(cands, candidate{Manifest: f.Manifest, findings: make(map[string]finding)})
+	}
+	return cands, problems, newest, nil
+}
+
+// check asks the log's leader whether a candidate belongs to a feed. The
+// newest anchor decides; the older ones are asked for where it doesn't hold.
+func (u *unit) check(ctx context.Context, c *candidate, feed string) (finding, error) {
+	if f, ok := c.findings[feed]; ok {
+		return f, nil
+	}
+	at, _ := c.Tag.At.Get(feed)
+	lineage := c.Tag.Lineages[feed]
+	obs, err := u.feeds[feed].Observe(ctx, at)
+	if err != nil {
+		return finding{}, err
+	}
+	f := finding{lineage.Check(at, obs), obs.First}
+	if f.Verdict != timeframe.Verified {
+		seqs := make([]uint64, 0, len(lineage.Anchors))
+		for _, a := range lineage.Anchors {
+			seqs = append(seqs, a.Seq)
+		}
+		if obs, err = u.feeds[feed].Observe(ctx, seqs...); err != nil {
+			return finding{}, err
+		}
+		f = finding{lineage.Check(at, obs), obs.First}
+	}
+	c.findings[feed] = f
+	return f, nil
+}
+
+// fit is whether and how a node can be restored from a candidate.
+type fit struct {
+	why     string // not; "" where it can
+	member  snapshot.MemberState
+	migrate migration
+	notes   []string
+}
+
+func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err error) {
+	if f.why, f.migrate = n.understands(c); f.why != "" {
+		return f, nil
+	}
+	f.member, _ = c.Member(n.name)
+	for _, feed := range n.feedNames() {
+		at, ok := f.member.At.Get(feed)
+		if !ok {
+			continue // absent: it is read from its beginning
+		}
+		tagged, _ := c.Tag.At.Get(feed)
+		found, err := u.check(ctx, c, feed)
+		switch {
+		case err != nil:
+			return f, err
+		case found.Gap:
+			f.why = fmt.Sprintf("feed %q: %s", feed, found.Reason)
+			return f, nil
+		case found.Verdict == timeframe.Verified, found.CommonSeq >= at && at > 0:
+		case found.Verdict == timeframe.Unverifiable && found.first == tagged+1 && at == tagged &&
+			c.Tag.Lineages[feed].Incarnation == u.feeds[feed].Incarnation():
+			// Trimmed on the strength of a snapshot. A message that is
+			// missing inside the log is another matter.
+			f.notes = append(f.notes, fmt.Sprintf("feed %q: %s: accepted, since the log begins right behind the snapshot", feed, found.Reason))
+		default:
+			f.why = fmt.Sprintf("feed %q: it doesn't belong to this log: %s", feed, found.Reason)
+			return f, nil
+		}
+	}
+	return f, nil
+}
+
+// understands says why a node can't read a candidate, "" where it can, and
+// by which migration.
+func (n *node) understands(c *candidate) (why string, m migration) {
+	member, ok := c.Member(n.name)
+	if !ok {
+		return fmt.Sprintf("it doesn't hold projection %q", n.name), nil
+	}
+	if member.Codec != n.codec.Name() {
+		return fmt.Sprintf("projection %q is stored by codec %q, this program has %q", n.name, member.Codec, n.codec.Name()), nil
+	}
+	if member.Version != n.version {
+		if m = n.migrations[member.Version]; m == nil {
+			return fmt.Sprintf("it holds version %d of projection %q, this program has %d and no migration", member.Version, n.name, n.version), nil
+		}
+		return "", m
+	}
+	if member.Meaning != n.meaning() {
+		return fmt.Sprintf("the state type or the handled event types of projection %q have changed, and its version %d has not", n.name, n.version), nil
+	}
+	return "", nil
+}
+
+// aim sets where reading starts and when the unit has caught up, and makes
+// sure that the log still holds what lies between.
+func (u *unit) aim(ctx context.Context, used map[*candidate]bool, begun time.Time) error {
+	u.cursor = make(map[string]uint64)
+	u.prints = make(map[string]timeframe.Fingerprint)
+	u.lineage = make(map[string]timeframe.Lineage)
+	target := make(map[string]uint64)
+	empty := true
+	for name, f := range u.feeds {
+		st, err := f.State(ctx)
+		if err != nil {
+			return fmt.Errorf("projection: unit %q: %w", u.name, err)
+		}
+		target[name] = st.Last
+		empty = empty && st.Last == 0
+		u.cursor[name] = u.start(name)
+		if u.cursor[name]+1 < st.First {
+			return fmt.Errorf("projection: unit %q: feed %q: no snapshot fits, and the log begins at %d where %d is wanted: %w%s",
+				u.name, name, st.First, u.cursor[name]+1, eventlog.ErrTrimmed, u.reasons())
+		}
+		if err := u.inherit(ctx, name, used); err != nil {
+			return err
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.target, u.begun, u.isCaught = target, begun, false
+	u.done = make(map[string]uint64)
+	for name, c := range u.cursor {
+		u.done[name] = c
+	}
+	for _, n := range u.nodes {
+		if empty && n.recovery.Source == FromReplay {
+			n.recovery.Source = FromNothing
+		}
+		u.logRecovery(n)
+	}
+	return nil
+}
+
+// inherit continues a feed's lineage from the snapshot that was restored, as
+// far as reading starts behind it, so that there is an anchor at the cursor.
+func (u *unit) inherit(ctx context.Context, feed string, used map[*candidate]bool) error {
+	cursor := u.cursor[feed]
+	l := timeframe.Lineage{Incarnation: u.feeds[feed].Incarnation()}
+	for c := range used {
+		f, ok := c.findings[feed]
+		if !ok || f.Verdict == timeframe.Diverged {
+			continue
+		}
+		var older []timeframe.Anchor
+		for _, a := range c.Tag.Lineages[feed].Anchors {
+			if a.Seq <= cursor {
+				older = append(older, a)
+			}
+		}
+		if len(older) > 0 && (len(l.Anchors) == 0 || older[0].Seq > l.Anchors[0].Seq) {
+			l.Anchors = older
+		}
+	}
+	if cursor > 0 && (len(l.Anchors) == 0 || l.Anchors[0].Seq < cursor) {
+		obs, err := u.feeds[feed].Observe(ctx, cursor)
+		if err != nil {
+			return err
+		}
+		if p, ok := obs.Prints[cursor]; ok {
+			l = l.Push(timeframe.Anchor{Seq: cursor, Print: p})
+		}
+	}
+	u.lineage[feed] = l
+	return nil
+}
+
+// start is where a feed must be read from: behind the least position of the
+// nodes that read it.
+func (u *unit) start(feed string) uint64 {
+	first := true
+	var least uint64
+	for _, n := range u.nodes {
+		if n.feeds[feed] == nil {
+			continue
+		}
+		if p := n.pos[feed]; first || p < least {
+			least, first = p, false
+		}
+	}
+	return least
+}
+
+// reasons lists why no snapshot was good enough, for the error that stops
+// the start.
+func (u *unit) reasons() string {
+	var s string
+	for _, n := range u.nodes {
+		for _, why := range n.recovery.Skipped {
+			s += "\n\t" + n.name + ": " + why
+		}
+	}
+	return s
+}
+
+func (u *unit) logRecovery(n *node) {
+	l := u.rt.cfg.Logger
+	for _, why := range n.recovery.Skipped {
+		l.Warn().Str("unit", u.name).Str("projection", n.name).Msg("projection: " + why)
+	}
+	for _, note := range n.recovery.Notes {
+		l.Warn().Str("unit", u.name).Str("projection", n.name).Msg("projection: " + note)
+	}
+	l.Info().Str("unit", u.name).Str("projection", n.name).Str("source", string(n.recovery.Source)).Stringer("from", n.recovery.From).Msg("projection: restored")
+}
+
+func short(id snapshot.ID) string {
+	s := id.String()
+	return s[:min(8, len(s))]
+}

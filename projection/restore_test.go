@@ -1,0 +1,406 @@
+package projection_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/logtest"
+	"github.com/tidemark-es/tidemark/projection"
+	"pgregory.net/rapid"
+)
+
+// T0.1, T0.14 as a property: a snapshot after every event; restoring after
+// any of them and applying the rest always equals a plain fold of the log.
+func TestSnapshotAfterEveryEvent(t *testing.T) {
+	log := logtest.Fresh(t)
+	run := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		run++
+		b := &bank{log: log}
+		ctx := context.Background()
+		name := func(s string) string { return fmt.Sprintf("%s-%d", s, run) }
+		b.accounts = must(log.Feed(ctx, name("accounts"), eventlog.Type[deposited]("deposited"), eventlog.Type[withdrawn]("withdrawn"), eventlog.Type[closed]("closed")))(t)
+		b.audits = must(log.Feed(ctx, name("audits"), eventlog.Type[audited]("audited")))(t)
+		wantBalances, wantNotes := map[string]int64{}, map[string]int{}
+		last := map[string]eventlog.Position{}
+		write := func(rt *rapid.T) {
+			key := rapid.SampledFrom([]string{"ada", "bob", "eve"}).Draw(rt, "key")
+			switch rapid.IntRange(0, 3).Draw(rt, "what") {
+			case 0:
+				last["audits"] = b.audit(t, key, "x")
+				wantNotes[key]++
+			case 1:
+				last["accounts"] = b.append(t, key, closed{})
+				delete(wantBalances, key)
+			default:
+				n := rapid.IntRange(1, 3).Draw(rt, "n")
+				var events []any
+				for range n {
+					events = append(events, deposited{int64(n)})
+				}
+				last["accounts"] = b.append(t, key, events...)
+				wantBalances[key] += int64(n * n)
+				wantNotes[key] += 1000 * n
+			}
+		}
+		for range rapid.IntRange(2, 4).Draw(rt, "restarts") {
+			for range rapid.IntRange(0, 4).Draw(rt, "before") {
+				write(rt)
+			}
+			balances, notes := b.balances(), b.notes()
+			var ps []projection.Projection
+			if rapid.Bool().Draw(rt, "unit") {
+				ps = append(ps, projection.NewUnit(name("unit"), balances, notes))
+			} else {
+				ps = append(ps, projection.NewUnit(name("one"), balances), projection.NewUnit(name("two"), notes))
+			}
+			cfg := often(1)
+			cfg.Snapshots.NotOnClose = rapid.Bool().Draw(rt, "crash")
+			r := must(cfg.Start(ctx, log, ps...))(t)
+			for range rapid.IntRange(0, 6).Draw(rt, "after") {
+				write(rt)
+				if rapid.Bool().Draw(rt, "wait") {
+					for _, at := range last {
+						if err := r.Wait(ctx, at); err != nil {
+							rt.Fatal(err)
+						}
+					}
+				}
+			}
+			for _, at := range last {
+				if err := r.Wait(ctx, at); err != nil {
+					rt.Fatal(err)
+				}
+			}
+			if got := contents(balances); !maps.Equal(got, wantBalances) {
+				rt.Fatalf("balances %v, want %v", got, wantBalances)
+			}
+			if got := contents(notes); !maps.Equal(got, wantNotes) {
+				rt.Fatalf("notes %v, want %v", got, wantNotes)
+			}
+			if err := r.Close(); err != nil {
+				rt.Fatal(err)
+			}
+		}
+	})
+}
+
+// saved runs a bank once, so that there is a snapshot, and returns its last
+// position.
+func saved(t *testing.T, b *bank, n int) eventlog.Position {
+	t.Helper()
+	var at eventlog.Position
+	for i := range n {
+		at = b.append(t, fmt.Sprintf("k%d", i%3), deposited{1})
+	}
+	rt := must(projection.Start(logtest.Context(t), b.log, b.balances(projection.Version(1))))(t)
+	if err := rt.Wait(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+// R0.15: another version, or another meaning of the same version, is
+// replayed, and the reason is told; a registered migration is used.
+func TestVersions(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	saved(t, b, 9)
+	type row struct{ Cents, Events int64 }
+	rows := func(opts ...projection.TableOption) *projection.Table[string, row] {
+		tab := projection.NewTable[string, row]("balances", opts...)
+		projection.On(tab, b.accounts, func(tx *projection.Tx[string, row], e eventlog.Event, d deposited) error {
+			r := tx.Value(e.Key)
+			tx.Put(e.Key, row{r.Cents + d.Cents, r.Events + 1})
+			return nil
+		})
+		return tab
+	}
+	quiet := projection.Config{Snapshots: projection.Policy{NotOnClose: true}}
+	for _, c := range []struct {
+		name   string
+		opts   []projection.TableOption
+		source projection.Source
+		reason string
+	}{
+		{"same version, another state", []projection.TableOption{projection.Version(1)}, projection.FromReplay, "its version 1 has not"},
+		{"another version", []projection.TableOption{projection.Version(2)}, projection.FromReplay, "it holds version 1 of projection \"balances\", this program has 2"},
+		{"older program", nil, projection.FromReplay, "this program has 0"},
+		{"another codec", []projection.TableOption{projection.Version(1), projection.Codec(eventlog.JSON)}, projection.FromReplay, "codec"},
+		{"migrated", []projection.TableOption{projection.Version(2), projection.Migrate(1, func(_ string, old int64) (row, bool) { return row{old, old}, true })}, projection.FromSnapshot, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tab := rows(c.opts...)
+			rt := b.start(t, quiet, tab)
+			r := status(t, rt, "balances").Recovery
+			if r.Source != c.source || (c.reason == "") != (len(r.Skipped) == 0) || !strings.Contains(strings.Join(r.Skipped, "\n"), c.reason) {
+				t.Errorf("recovery %+v", r)
+			}
+			if r.Migrated != (c.source == projection.FromSnapshot) {
+				t.Errorf("migrated: %v", r.Migrated)
+			}
+			equal(t, "state", tab, map[string]row{"k0": {3, 3}, "k1": {3, 3}, "k2": {3, 3}})
+			if err := rt.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	// What was migrated is saved whole, and restored as it is.
+	tab := rows(projection.Version(2), projection.Migrate(1, func(_ string, old int64) (row, bool) { return row{old, old}, old > 0 }))
+	rt := b.start(t, projection.Config{}, tab)
+	b.append(t, "k0", deposited{1})
+	if err := rt.Wait(t.Context(), b.append(t, "new", deposited{5})); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tab = rows(projection.Version(2))
+	rt = b.start(t, projection.Config{}, tab)
+	if r := status(t, rt, "balances").Recovery; r.Source != projection.FromSnapshot || r.Replayed != 0 {
+		t.Errorf("recovery %+v", r)
+	}
+	equal(t, "state", tab, map[string]row{"k0": {4, 4}, "k1": {3, 3}, "k2": {3, 3}, "new": {5, 1}})
+}
+
+// T0.8: a unit holds a projection that this process doesn't know: the others
+// restore, and it reaches its full state when it is known again.
+func TestUnknownProjectionInUnit(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	run := func(want projection.Source, ps ...projection.Projection) *projection.Runtime {
+		rt := b.start(t, projection.Config{}, projection.NewUnit("u", ps...))
+		last := b.append(t, "ada", deposited{1})
+		b.audit(t, "ada", "x")
+		if err := rt.Wait(ctx, last); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range rt.Metrics() {
+			if s.Recovery.Source != want {
+				t.Errorf("%s: %+v", s.Projection, s.Recovery)
+			}
+		}
+		if err := rt.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return rt
+	}
+	run(projection.FromNothing, b.balances(), b.notes())
+	run(projection.FromSnapshot, b.balances())
+	notes := b.notes()
+	run(projection.FromSnapshot, b.balances(), notes)
+	st := must(b.audits.State(ctx))(t)
+	if got, want := contents(notes)["ada"], 3000+int(st.Last); got != want && got != want-1 {
+		t.Errorf("notes %d, want %d", got, want)
+	}
+}
+
+// dirBank is a bank in a directory that a test may harm while it is closed.
+type dirBank struct {
+	app, dir string
+}
+
+func newDirBank(t *testing.T) dirBank {
+	t.Helper()
+	return dirBank{app: logtest.App(t), dir: t.TempDir()}
+}
+
+// with opens the bank, and closes it behind f.
+func (d dirBank) with(t *testing.T, f func(b *bank)) {
+	t.Helper()
+	log := must(eventlog.Open(logtest.Context(t), eventlog.Options{App: d.app, Dir: d.dir}))(t)
+	defer func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	f(bankOf(t, log))
+}
+
+// accounts is the directory of the feed's stream.
+func (d dirBank) accounts() string {
+	return filepath.Join(d.dir, "jetstream", "$G", "streams", d.app+"_accounts")
+}
+
+// cut makes the feed lose what f appends, as a power failure or a restored
+// backup would, while the snapshots stay (DESIGN L1).
+func (d dirBank) cut(t *testing.T, f func(b *bank)) {
+	t.Helper()
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(copied, os.DirFS(d.accounts())); err != nil {
+		t.Fatal(err)
+	}
+	d.with(t, f)
+	if err := os.RemoveAll(d.accounts()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(d.accounts(), os.DirFS(copied)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The cases of a log that isn't the one that the snapshot was taken from
+// (R3.13, R3.16, T3.14, T3.15, L1): each ends in the right state, or in a
+// loud error.
+func TestForeignSnapshots(t *testing.T) {
+	thirty := func(b *bank) { saved(t, b, 30) }
+	base := map[string]int64{"k0": 10, "k1": 10, "k2": 10}
+	cases := []struct {
+		name   string
+		make   func(t *testing.T, d dirBank)
+		reason string
+		fails  error
+		want   map[string]int64
+	}{
+		{name: "unharmed", make: func(t *testing.T, d dirBank) { d.with(t, thirty) }, want: base},
+		{name: "tail lost", make: func(t *testing.T, d dirBank) {
+			d.with(t, func(b *bank) { b.append(t, "k0", deposited{7}) })
+			d.cut(t, thirty)
+		}, reason: "lost its tail", want: map[string]int64{"k0": 7}},
+		{name: "tail lost and numbers used again", make: func(t *testing.T, d dirBank) {
+			d.with(t, func(b *bank) { b.append(t, "k0", deposited{7}) })
+			d.cut(t, thirty)
+			d.with(t, func(b *bank) {
+				for range 50 {
+					b.append(t, "other", deposited{1})
+				}
+			})
+		}, reason: "used again", want: map[string]int64{"k0": 7, "other": 50}},
+		{name: "an older snapshot still fits", make: func(t *testing.T, d dirBank) {
+			d.with(t, thirty)
+			d.cut(t, func(b *bank) { saved(t, b, 3) })
+		}, reason: "lost its tail", want: base},
+		{name: "deleted and created again, with a higher head", make: func(t *testing.T, d dirBank) {
+			d.with(t, func(b *bank) {
+				thirty(b)
+				if err := b.log.JetStream().DeleteStream(t.Context(), b.accounts.Stream()); err != nil {
+					t.Fatal(err)
+				}
+			})
+			d.with(t, func(b *bank) {
+				for range 50 {
+					b.append(t, "new", deposited{1})
+				}
+			})
+		}, reason: "created again", want: map[string]int64{"new": 50}},
+		{name: "trimmed up to the snapshot", make: func(t *testing.T, d dirBank) {
+			d.with(t, func(b *bank) { thirty(b); purge(t, b, 31) })
+		}, want: base},
+		{name: "trimmed within the snapshot", make: func(t *testing.T, d dirBank) {
+			d.with(t, func(b *bank) { thirty(b); purge(t, b, 25) })
+		}, want: base},
+		{name: "trimmed past the snapshot", make: func(t *testing.T, d dirBank) {
+			d.with(t, func(b *bank) {
+				thirty(b)
+				for range 5 {
+					b.append(t, "lost", deposited{1})
+				}
+				purge(t, b, 33)
+			})
+		}, fails: eventlog.ErrTrimmed},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDirBank(t)
+			c.make(t, d)
+			d.with(t, func(b *bank) {
+				balances := b.balances(projection.Version(1))
+				rt, err := projection.Start(logtest.Context(t), b.log, balances)
+				if c.fails != nil {
+					if !errors.Is(err, c.fails) {
+						t.Fatalf("start: %v, want %v", err, c.fails)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rt.Close()
+				r := status(t, rt, "balances").Recovery
+				if skipped := strings.Join(r.Skipped, "\n"); (c.reason == "") != (skipped == "") || !strings.Contains(skipped, c.reason) {
+					t.Errorf("recovery %+v", r)
+				}
+				equal(t, "state", balances, c.want)
+			})
+		})
+	}
+}
+
+func purge(t *testing.T, b *bank, below uint64) {
+	t.Helper()
+	s := must(b.log.JetStream().Stream(t.Context(), b.accounts.Stream()))(t)
+	if err := s.Purge(t.Context(), jetstream.WithPurgeSequence(below)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// T0.9: whatever is damaged in the bucket costs time, never state: the
+// newest readable snapshot serves, else a replay.
+func TestDamagedSnapshots(t *testing.T) {
+	for _, what := range []string{"chunk.", "manifest.", "head."} {
+		for _, all := range []bool{false, true} {
+			t.Run(fmt.Sprint(what, " all=", all), func(t *testing.T) {
+				b := openBank(t, logtest.Options(t))
+				saved(t, b, 10)
+				saved(t, b, 10)
+				kv := must(b.log.JetStream().KeyValue(t.Context(), b.log.App()+"_snapshots"))(t)
+				var newest jetstream.KeyValueEntry
+				lister := must(kv.ListKeys(t.Context()))(t)
+				for key := range lister.Keys() {
+					if !strings.HasPrefix(key, what) {
+						continue
+					}
+					e := must(kv.Get(t.Context(), key))(t)
+					if all {
+						flip(t, kv, e)
+					} else if newest == nil || e.Revision() > newest.Revision() {
+						newest = e
+					}
+				}
+				if !all {
+					flip(t, kv, newest)
+				}
+				balances := b.balances(projection.Version(1))
+				rt := b.start(t, projection.Config{}, balances)
+				r := status(t, rt, "balances").Recovery
+				if len(r.Skipped) == 0 {
+					t.Errorf("nothing was skipped: %+v", r)
+				}
+				if want := projection.FromReplay; (all && what != "head.") && r.Source != want {
+					t.Errorf("source %s, want %s", r.Source, want)
+				}
+				equal(t, "state", balances, map[string]int64{"k0": 8, "k1": 6, "k2": 6})
+				// What follows is saved again.
+				if err := rt.Wait(t.Context(), b.append(t, "k0", deposited{1})); err != nil {
+					t.Fatal(err)
+				}
+				if err := rt.Close(); err != nil {
+					t.Fatal(err)
+				}
+				balances = b.balances(projection.Version(1))
+				rt = b.start(t, projection.Config{}, balances)
+				if r := status(t, rt, "balances").Recovery; r.Source != projection.FromSnapshot || r.Replayed != 0 {
+					t.Errorf("after the repair: %+v", r)
+				}
+				equal(t, "state", balances, map[string]int64{"k0": 9, "k1": 6, "k2": 6})
+			})
+		}
+	}
+}
+
+func flip(t *testing.T, kv jetstream.KeyValue, e jetstream.KeyValueEntry) {
+	t.Helper()
+	v := append([]byte(nil), e.Value()...)
+	v[len(v)/2] ^= 1
+	must(kv.Put(t.Context(), e.Key(), v))(t)
+}

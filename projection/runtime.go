@@ -1,0 +1,135 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
+)
+
+// Runtime runs projections: it restores them, lets them catch up with the
+// log and follow it, and saves them. It is safe for concurrent use.
+type Runtime struct {
+	log   *eventlog.Log
+	cfg   Config
+	units []*unit
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	once   sync.Once
+	done   chan struct{}
+	err    error // of Close
+
+	progress sync.Mutex
+}
+
+// Start runs projections over a log with the default configuration; see
+// Config.Start.
+func Start(ctx context.Context, log *eventlog.Log, projections ...Projection) (*Runtime, error) {
+	return Config{}.Start(ctx, log, projections...)
+}
+
+// Start restores the projections from their snapshots, as far as these
+// belong to this log and this code, applies what the log has beyond, and
+// returns; then they follow the log until Close. ctx bounds Start alone.
+//
+// A projection that stops at a bad event doesn't make Start fail: the others
+// go on, and Wait, Ready, Status and Config.Stopped tell.
+//
+// Errors: ErrInvalid (everything that is wrong); eventlog.ErrTrimmed where
+// the log no longer reaches its start and no snapshot fits;
+// eventlog.ErrUnavailable; and the context's. Then nothing runs.
+func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Projection) (*Runtime, error) {
+	if log == nil {
+		return nil, fmt.Errorf("projection: %w: nil log", ErrInvalid)
+	}
+	c, err := c.withDefaults(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	rt := &Runtime{log: log, cfg: c, done: make(chan struct{})}
+	if rt.units, err = makeUnits(rt, projections); err != nil {
+		return nil, err
+	}
+	if err := rt.restore(ctx); err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	rt.cancel = cancel
+	for _, u := range rt.units {
+		rt.wg.Go(func() { u.run(run) })
+	}
+	rt.wg.Go(func() { rt.sweep(run) })
+	if c.Background {
+		return rt, nil
+	}
+	for _, u := range rt.units {
+		select {
+		case <-u.caught:
+		case <-ctx.Done():
+			err := fmt.Errorf("projection: start: %w", context.Cause(ctx))
+			return nil, errors.Join(err, rt.Close())
+		}
+	}
+	return rt, nil
+}
+
+// restore restores all units, side by side.
+func (rt *Runtime) restore(ctx context.Context) error {
+	errs := make([]error, len(rt.units))
+	var wg sync.WaitGroup
+	for i, u := range rt.units {
+		wg.Go(func() { errs[i] = u.restore(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// sweeper is a store that collects its garbage.
+type sweeper interface {
+	Sweep(ctx context.Context, grace time.Duration) (snapshot.SweepInfo, error)
+}
+
+const (
+	sweepEvery = 10 * time.Minute
+	sweepGrace = time.Hour // no save takes half as long
+)
+
+// sweep removes, now and then, what snapshots have left behind.
+func (rt *Runtime) sweep(ctx context.Context) {
+	s, ok := rt.cfg.Store.(sweeper)
+	if !ok || rt.cfg.NoSnapshots {
+		return
+	}
+	for {
+		select {
+		case <-time.After(sweepEvery):
+		case <-ctx.Done():
+			return
+		}
+		if _, err := s.Sweep(ctx, sweepGrace); err != nil && ctx.Err() == nil {
+			rt.cfg.Logger.Warn().Err(err).Msg("projection: sweeping the snapshots")
+		}
+	}
+}
+
+// Close stops every projection at a whole commit, saves what has changed
+// (unless the policy says not to), and returns when all is done. It may be
+// called more than once. Close the runtime before its log.
+func (rt *Runtime) Close() error {
+	rt.once.Do(func() {
+		close(rt.done)
+		rt.cancel()
+		rt.wg.Wait()
+		var errs []error
+		for _, u := range rt.units {
+			errs = append(errs, u.closeErr)
+		}
+		rt.err = errors.Join(errs...)
+	})
+	return rt.err
+}

@@ -1,0 +1,288 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidemark-es/tidemark/snapshot"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// saver saves a unit. The cut is taken by the unit's goroutine between two
+// batches and takes as long as there are changes since the last one;
+// encoding and writing happen beside, one save at a time. A save that fails
+// puts its changes back, and the next one takes them again.
+type saver struct {
+	u       *unit
+	timer   *time.Timer
+	results chan saveResult
+
+	// Owned by the unit's goroutine.
+	base     *snapshot.Manifest // what the changes are relative to
+	newest   snapshot.ID        // what Candidates found first
+	events   uint64             // since the last cut
+	bytes    uint64
+	inFlight *saveJob
+	lastCut  time.Time
+	notYet   time.Time // no save before this, after a failure
+	failures int
+	yielding bool // another process has moved the head
+
+	status SnapshotStatus // guarded by u.mu
+}
+
+// SnapshotStatus is how a unit's snapshots are doing.
+type SnapshotStatus struct {
+	At        timeframe.Timeframe // of the newest one that this process saved or restored
+	ID        string
+	SavedAt   time.Time     // zero where this process saved none
+	Saves     uint64        // by this process
+	Failures  uint64        // of saves, since the start
+	LastError string        // of the last save; "" when it succeeded
+	Pause     time.Duration // that the last cut took, during which nothing was applied
+	MaxPause  time.Duration
+}
+
+type saveJob struct {
+	base    *snapshot.Manifest
+	cut     snapshot.Cut
+	nodes   []*node
+	parts   []capture // of nodes
+	events  uint64
+	bytes   uint64
+	pause   time.Duration
+	refresh bool // the head was moved: read it again, and save everything
+	lineage map[string]timeframe.Lineage
+}
+
+type saveResult struct {
+	job      *saveJob
+	manifest *snapshot.Manifest
+	err      error
+}
+
+const (
+	saveTimeout = time.Minute
+	// yieldFor is how long a unit whose head was moved by another process
+	// leaves saving to that one.
+	yieldFor = time.Minute
+)
+
+func newSaver(u *unit) saver {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now()}
+}
+
+// rebase says what the next save is relative to.
+func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
+	s.base, s.newest = base, newest
+	s.events, s.bytes = 0, 0
+	s.u.mu.Lock()
+	defer s.u.mu.Unlock()
+	s.status.At, s.status.ID = timeframe.Timeframe{}, ""
+	if base != nil {
+		s.status.At, s.status.ID = base.Tag.At, base.ID.String()
+	}
+}
+
+// consider starts a save when the policy says so.
+func (s *saver) consider() {
+	cfg := &s.u.rt.cfg
+	if cfg.NoSnapshots || s.inFlight != nil {
+		return
+	}
+	if s.events < cfg.Snapshots.Events && s.bytes < cfg.Snapshots.Bytes {
+		return
+	}
+	next := s.lastCut.Add(cfg.Snapshots.MinInterval)
+	if s.notYet.After(next) {
+		next = s.notYet
+	}
+	if wait := time.Until(next); wait > 0 {
+		s.timer.Reset(wait)
+		return
+	}
+	s.start()
+}
+
+func (s *saver) start() {
+	job := s.cut()
+	s.inFlight = job
+	s.u.rt.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+		defer cancel()
+		m, err := job.save(ctx, s.u)
+		s.results <- saveResult{job: job, manifest: m, err: err}
+	})
+}
+
+// cut captures the unit at this moment: the only part of a save that keeps
+// events waiting.
+func (s *saver) cut() *saveJob {
+	begun := time.Now()
+	u := s.u
+	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.yielding}
+	job.cut.Replaces = s.newest
+	job.lineage = make(map[string]timeframe.Lineage, len(u.feeds))
+	at := make(map[string]uint64, len(u.feeds))
+	for name := range u.feeds {
+		at[name] = u.cursor[name]
+		l := u.lineage[name]
+		if p, ok := u.prints[name]; ok {
+			l = l.Push(timeframe.Anchor{Seq: u.cursor[name], Print: p})
+		}
+		job.lineage[name] = l
+	}
+	for _, n := range u.nodes {
+		job.parts = append(job.parts, n.state.cut())
+		job.cut.Members = append(job.cut.Members, snapshot.Member{
+			Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
+			At: n.at(), Reset: n.reset,
+		})
+	}
+	tf, _ := timeframe.FromMap(at) // feeds were opened, so their names are valid
+	job.cut.Tag = timeframe.Tag{At: tf, Lineages: job.lineage}
+	s.events, s.bytes = 0, 0
+	s.lastCut = time.Now()
+	job.pause = time.Since(begun)
+	return job
+}
+
+// save encodes and writes; it runs beside the unit's goroutine.
+func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
+	for i, part := range j.parts {
+		changes, err := part.encode()
+		if err != nil {
+			return nil, fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
+		}
+		j.cut.Members[i].Changes = changes
+	}
+	if j.refresh {
+		found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
+		if err != nil {
+			return nil, err
+		}
+		j.base, j.cut.Replaces = nil, snapshot.ID{}
+		for i, c := range found {
+			if i == 0 {
+				j.cut.Replaces = c.ID
+			}
+			if c.Manifest != nil {
+				j.base = c.Manifest
+				break
+			}
+		}
+	}
+	j.keepUnknown()
+	return u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+}
+
+// keepUnknown carries projections forward that the base has and this process
+// doesn't know: another version of the program may.
+func (j *saveJob) keepUnknown() {
+	if j.base == nil {
+		return
+	}
+	mine := make(map[string]bool, len(j.nodes))
+	for _, n := range j.nodes {
+		mine[n.name] = true
+	}
+	lineages := j.cut.Tag.Lineages
+	for _, m := range j.base.Members {
+		if mine[m.Name] {
+			continue
+		}
+		j.cut.Members = append(j.cut.Members, snapshot.Member{Name: m.Name, Kept: true})
+		for feed, seq := range m.At.All() {
+			if cur, ok := j.cut.Tag.At.Get(feed); ok && cur >= seq {
+				continue
+			}
+			tagged, _ := j.base.Tag.At.Get(feed)
+			if at, err := j.cut.Tag.At.With(feed, tagged); err == nil {
+				j.cut.Tag.At = at
+				lineages[feed] = j.base.Tag.Lineages[feed]
+			}
+		}
+	}
+}
+
+// finish takes a save's outcome in.
+func (s *saver) finish(r saveResult) {
+	s.inFlight = nil
+	u := s.u
+	if r.err == nil {
+		s.failures, s.yielding = 0, false
+		s.base, s.newest = r.manifest, snapshot.ID{}
+		for _, n := range r.job.nodes {
+			n.reset = false
+		}
+		for feed, l := range r.job.lineage {
+			u.lineage[feed] = l
+		}
+	} else {
+		s.putBack(r)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	st := &s.status
+	st.Pause = r.job.pause
+	st.MaxPause = max(st.MaxPause, r.job.pause)
+	if r.err != nil {
+		st.Failures++
+		st.LastError = r.err.Error()
+		return
+	}
+	st.Saves++
+	st.LastError = ""
+	st.At, st.ID, st.SavedAt = r.manifest.Tag.At, r.manifest.ID.String(), time.Now()
+}
+
+// putBack counts a failed save's changes as unsaved again.
+func (s *saver) putBack(r saveResult) {
+	s.events += r.job.events
+	s.bytes += r.job.bytes
+	for i, n := range r.job.nodes {
+		n.state.requeue(r.job.parts[i])
+	}
+	s.failures++
+	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), yieldFor)
+	if errors.Is(r.err, snapshot.ErrStaleBase) || errors.Is(r.err, snapshot.ErrConflict) || errors.Is(r.err, snapshot.ErrFenced) {
+		// Another process saves this unit: leave it to that one for a while.
+		// Should it be gone by then, the next save holds the whole state.
+		wait = yieldFor
+		s.yielding = true
+		for _, n := range r.job.nodes {
+			n.reset = true
+			n.state.touchAll()
+		}
+	}
+	s.notYet = time.Now().Add(wait)
+	s.timer.Reset(wait)
+	s.u.rt.cfg.Logger.Warn().Err(r.err).Str("unit", s.u.name).Dur("again_in", wait).Msg("projection: snapshot not saved")
+}
+
+// settle waits for the save in flight.
+func (s *saver) settle() {
+	if s.inFlight != nil {
+		s.finish(<-s.results)
+	}
+}
+
+// last saves once more when the unit ends.
+func (s *saver) last() {
+	s.timer.Stop()
+	cfg := &s.u.rt.cfg
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || s.events == 0 || s.yielding {
+		return
+	}
+	s.start()
+	s.settle()
+	s.u.mu.Lock()
+	defer s.u.mu.Unlock()
+	if e := s.status.LastError; e != "" {
+		s.u.closeErr = fmt.Errorf("projection: unit %q: last snapshot: %s (nothing is lost: the next start replays more)", s.u.name, e)
+	}
+}

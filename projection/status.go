@@ -1,0 +1,188 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// State is what a projection does.
+type State string
+
+// The states of a projection.
+const (
+	CatchingUp State = "catching up" // applies what the log held at the start
+	Live       State = "live"        // applies what comes
+	Stopped    State = "stopped"     // doesn't go on; Status.Err says why
+	Closed     State = "closed"
+)
+
+// Status is how one projection is doing.
+type Status struct {
+	Projection string
+	Unit       string
+	Version    uint64
+	State      State
+	At         timeframe.Timeframe // applied, whole commits
+	Lag        map[string]uint64   // commits behind the log, by feed; nil from Metrics
+	Rows       int
+	Applied    uint64 // events, since the start
+	Recovery   Recovery
+	Snapshots  SnapshotStatus // of the unit
+	Err        error          // *StoppedError, or nil
+}
+
+// Metrics returns every projection's status as far as this process knows it:
+// nothing is asked, so Lag is nil. It is meant for exporters.
+func (rt *Runtime) Metrics() []Status {
+	var out []Status
+	for _, u := range rt.units {
+		for _, n := range u.nodes {
+			out = append(out, u.status(n))
+		}
+	}
+	return out
+}
+
+// Status is Metrics with the lag, for which each feed's leader is asked.
+func (rt *Runtime) Status(ctx context.Context) ([]Status, error) {
+	heads, err := rt.heads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := rt.Metrics()
+	for i := range out {
+		out[i].Lag = make(map[string]uint64)
+		for feed, seq := range out[i].At.All() {
+			out[i].Lag[feed] = heads[feed] - min(heads[feed], seq)
+		}
+	}
+	return out, nil
+}
+
+// Timeframe is what all projections together have applied: per feed the
+// least of them.
+func (rt *Runtime) Timeframe() timeframe.Timeframe {
+	m := make(map[string]uint64)
+	for _, s := range rt.Metrics() {
+		for feed, seq := range s.At.All() {
+			if least, ok := m[feed]; !ok || seq < least {
+				m[feed] = seq
+			}
+		}
+	}
+	tf, _ := timeframe.FromMap(m) // names of open feeds
+	return tf
+}
+
+// Ready is nil when every projection is restored, has caught up with what
+// the log held at the start, and is at most maxLag commits of a feed behind
+// its head now; else it is an ErrNotReady that says which and why. It is
+// meant for an application's readiness probe.
+func (rt *Runtime) Ready(ctx context.Context, maxLag uint64) error {
+	all, err := rt.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("projection: %w: %w", ErrNotReady, err)
+	}
+	var errs []error
+	for _, s := range all {
+		if s.State != Live {
+			errs = append(errs, fmt.Errorf("projection: %q: %w: it is %s%s", s.Projection, ErrNotReady, s.State, because(s.Err)))
+			continue
+		}
+		for feed, lag := range s.Lag {
+			if lag > maxLag {
+				errs = append(errs, fmt.Errorf("projection: %q: %w: it is %d commits of feed %q behind, %d are allowed", s.Projection, ErrNotReady, lag, feed, maxLag))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Healthy is nil while the log answers and no projection has stopped. It is
+// meant for an application's health probe.
+func (rt *Runtime) Healthy(ctx context.Context) error {
+	errs := []error{rt.log.Healthy(ctx)}
+	for _, s := range rt.Metrics() {
+		if s.Err != nil {
+			errs = append(errs, s.Err)
+		}
+		if s.State == Closed {
+			errs = append(errs, fmt.Errorf("projection: %q: %w", s.Projection, ErrClosed))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Err is nil while the table's projection runs, else why it stopped.
+func (t *Table[K, V]) Err() error {
+	t.n.mu.Lock()
+	u := t.n.unit
+	t.n.mu.Unlock()
+	if u == nil {
+		return nil
+	}
+	return u.status(t.n).Err
+}
+
+// SnapshotStats returns the counters of the snapshot store, where it is the
+// default one.
+func (rt *Runtime) SnapshotStats() (snapshot.Stats, bool) {
+	s, ok := rt.cfg.Store.(*snapshot.Store)
+	if !ok {
+		return snapshot.Stats{}, false
+	}
+	return s.Stats(), true
+}
+
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ": " + err.Error()
+}
+
+func (u *unit) status(n *node) Status {
+	rows := n.state.size()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s := Status{
+		Projection: n.name, Unit: u.name, Version: n.version, State: CatchingUp,
+		At: n.at(), Rows: rows, Applied: n.applied, Recovery: n.recovery, Snapshots: u.saver.status,
+	}
+	if s.Recovery.Took == 0 && !u.begun.IsZero() && !u.isCaught {
+		s.Recovery.Took, s.Recovery.Replayed = time.Since(u.begun), n.applied
+	}
+	switch {
+	case n.stopped != nil:
+		s.State, s.Err = Stopped, n.stopped
+	case u.closed:
+		s.State = Closed
+	case u.isCaught:
+		s.State = Live
+	}
+	return s
+}
+
+func (rt *Runtime) heads(ctx context.Context) (map[string]uint64, error) {
+	feeds := make(map[string]*eventlog.Feed)
+	for _, u := range rt.units {
+		for name, f := range u.feeds {
+			feeds[name] = f
+		}
+	}
+	heads := make(map[string]uint64, len(feeds))
+	for name, f := range feeds {
+		st, err := f.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		heads[name] = st.Last
+	}
+	return heads, nil
+}

@@ -1,0 +1,236 @@
+package projection
+
+import (
+	"fmt"
+	"iter"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// Table is a projection's state: a map that handlers change event by event,
+// and that anybody may read at any time. Readers never see half of a commit.
+//
+// Values are replaced, never changed in place: what Get returned stays as it
+// is, also while it is saved. So a value that holds a map, a slice or a
+// pointer must be copied before it is changed and Put.
+type Table[K comparable, V any] struct {
+	n    *node
+	keys keyCodec[K]
+
+	mu   sync.RWMutex
+	rows map[K]*row[V]
+
+	tx    Tx[K, V]
+	undo  []undo[K, V] // of the commit that is being applied
+	epoch uint64       // of the present cut
+	dirty []K          // keys changed since the last cut; a key may be in it twice
+	wrong atomic.Pointer[string]
+}
+
+// row is a key's value. cut says in which cut it was last changed, so that a
+// key enters dirty once, without a second map.
+type row[V any] struct {
+	value V
+	cut   uint64
+}
+
+// undo is what a key had before a commit changed it.
+type undo[K comparable, V any] struct {
+	key K
+	old V
+	had bool
+}
+
+// TableOption configures a table.
+type TableOption interface{ applyTable(*node) }
+
+type tableOption func(*node)
+
+func (o tableOption) applyTable(n *node) { o(n) }
+
+// Version is the version of a projection's meaning: raise it whenever the
+// handlers come to a different state from the same events. Snapshots of
+// another version aren't used, unless Migrate says how. Default 0.
+func Version(v uint64) TableOption {
+	return tableOption(func(n *node) { n.version = v })
+}
+
+// Codec sets how values are stored in snapshots (default eventlog.MsgPack).
+func Codec(c eventlog.Codec) TableOption {
+	return tableOption(func(n *node) {
+		if c == nil {
+			n.problems.add("a nil codec")
+			return
+		}
+		n.codec = c
+	})
+}
+
+// Migrate lets the table be restored from snapshots of an older version: fn
+// makes a present value of an old one, or drops the key with false. It is on
+// fn to come to the state that a replay would come to.
+func Migrate[K comparable, Old, V any](from uint64, fn func(key K, old Old) (V, bool)) TableOption {
+	return tableOption(func(n *node) {
+		if fn == nil {
+			n.problems.add("migration from version %d: nil function", from)
+			return
+		}
+		if n.migrations == nil {
+			n.migrations = make(map[uint64]migration)
+		}
+		n.migrations[from] = migrateRow[K, V](func(c eventlog.Codec, key K, data []byte) (v V, keep bool, err error) {
+			defer contain(&err)
+			var old Old
+			if err := c.Decode(data, &old); err != nil {
+				return v, false, err
+			}
+			v, keep = fn(key, old)
+			return v, keep, nil
+		})
+	})
+}
+
+// migrateRow is a migration with the table's types.
+type migrateRow[K comparable, V any] func(c eventlog.Codec, key K, data []byte) (V, bool, error)
+
+// NewTable makes an empty table. The name is the projection's, as stored in
+// snapshots: lower-case letters, digits and '-', at most 64. What is wrong
+// with it, its options or its handlers is reported by Start.
+func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V] {
+	t := &Table[K, V]{rows: make(map[K]*row[V]), epoch: 1}
+	t.tx.t = t
+	t.n = &node{
+		name:     name,
+		codec:    eventlog.MsgPack,
+		state:    t,
+		handlers: make(map[string]map[string]handler),
+		feeds:    make(map[string]*eventlog.Feed),
+		shape:    shapeOf(reflect.TypeFor[K]()) + " -> " + shapeOf(reflect.TypeFor[V]()),
+		reset:    true,
+	}
+	if err := timeframe.ValidName(name); err != nil {
+		t.n.problems.add("name: %v", err)
+	}
+	var err error
+	if t.keys, err = newKeyCodec[K](); err != nil {
+		t.n.problems.add("key type: %v", err)
+	}
+	if k := reflect.TypeFor[V]().Kind(); k == reflect.Func || k == reflect.Chan || k == reflect.Interface {
+		t.n.problems.add("value type %s can't be stored", reflect.TypeFor[V]())
+	}
+	for _, o := range opts {
+		o.applyTable(t.n)
+	}
+	for from, m := range t.n.migrations {
+		if _, ok := m.(migrateRow[K, V]); !ok {
+			t.n.problems.add("migration from version %d is for another type of table", from)
+		}
+		if from >= t.n.version {
+			t.n.problems.add("migration from version %d to %d", from, t.n.version)
+		}
+	}
+	return t
+}
+
+// On lets a table handle one type of event of a feed: fn is called for each
+// such event, in the feed's order, and changes the table through tx. It must
+// depend on nothing but the table and the event (no clock, no I/O, no
+// randomness), and keep neither tx nor event. Its error or panic stops the
+// table at the last whole commit. Between events of several feeds there is
+// no order.
+func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx *Tx[K, V], e eventlog.Event, d D) error) {
+	n := t.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	problem := func(format string, a ...any) {
+		n.problems.add(format, a...)
+		if n.late != nil {
+			n.late(fmt.Sprintf(format, a...))
+		}
+	}
+	what := reflect.TypeFor[D]().String()
+	switch {
+	case n.started:
+		problem("handler of %s was added after the start, and is not called", what)
+		return
+	case feed == nil:
+		problem("handler of %s: nil feed", what)
+		return
+	case fn == nil:
+		problem("handler of %s on feed %q: nil function", what, feed.Name())
+		return
+	}
+	name, err := eventlog.NameOf[D](feed)
+	if err != nil {
+		problem("%v", err)
+		return
+	}
+	if old := n.feeds[feed.Name()]; old != nil && old != feed {
+		problem("feed %q comes from two logs", feed.Name())
+		return
+	}
+	byType := n.handlers[feed.Name()]
+	if byType == nil {
+		byType = make(map[string]handler)
+		n.handlers[feed.Name()] = byType
+	}
+	if byType[name] != nil {
+		problem("two handlers of %s on feed %q", what, feed.Name())
+		return
+	}
+	n.feeds[feed.Name()] = feed
+	byType[name] = func(e eventlog.Event) error {
+		d, err := eventlog.Decode[D](e)
+		if err != nil {
+			return err
+		}
+		return fn(&t.tx, e, d)
+	}
+}
+
+func (t *Table[K, V]) projections() (string, []*node) { return t.n.name, []*node{t.n} }
+
+// Name is the projection's name.
+func (t *Table[K, V]) Name() string { return t.n.name }
+
+// Get returns a key's value, and whether there is one.
+func (t *Table[K, V]) Get(key K) (V, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if r := t.rows[key]; r != nil {
+		return r.value, true
+	}
+	var zero V
+	return zero, false
+}
+
+// Len is the number of keys.
+func (t *Table[K, V]) Len() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.rows)
+}
+
+// All yields every key and value of one moment, in no particular order. It
+// copies them first, so the loop's body may take its time.
+func (t *Table[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		t.mu.RLock()
+		keys := make([]K, 0, len(t.rows))
+		values := make([]V, 0, len(t.rows))
+		for k, r := range t.rows {
+			keys = append(keys, k)
+			values = append(values, r.value)
+		}
+		t.mu.RUnlock()
+		for i, k := range keys {
+			if !yield(k, values[i]) {
+				return
+			}
+		}
+	}
+}

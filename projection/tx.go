@@ -1,0 +1,115 @@
+package projection
+
+import "errors"
+
+// Tx is how a handler reads and changes its table. It sees what earlier
+// events of the same commit changed. All of a commit's changes become
+// visible at once, or none when a handler fails. It is valid while the
+// handler runs.
+type Tx[K comparable, V any] struct {
+	t    *Table[K, V]
+	live bool
+}
+
+// Get returns a key's value, and whether there is one.
+func (x *Tx[K, V]) Get(key K) (V, bool) {
+	if r := x.t.rows[key]; r != nil {
+		return r.value, true
+	}
+	var zero V
+	return zero, false
+}
+
+// Value returns a key's value, the zero value where there is none.
+func (x *Tx[K, V]) Value(key K) V {
+	v, _ := x.Get(key)
+	return v
+}
+
+// Len is the number of keys.
+func (x *Tx[K, V]) Len() int { return len(x.t.rows) }
+
+// Put sets a key's value. The table keeps v: don't change what it points to.
+func (x *Tx[K, V]) Put(key K, v V) {
+	t := x.t
+	if !x.live {
+		t.misuse("Put was called after the handler had returned")
+		return
+	}
+	r := t.rows[key]
+	if r == nil {
+		t.undo = append(t.undo, undo[K, V]{key: key})
+		t.rows[key] = &row[V]{value: v, cut: t.epoch}
+		t.dirty = append(t.dirty, key)
+		return
+	}
+	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true})
+	t.touch(key, r)
+	r.value = v
+}
+
+// Delete removes a key; a key that isn't there is left alone.
+func (x *Tx[K, V]) Delete(key K) {
+	t := x.t
+	if !x.live {
+		t.misuse("Delete was called after the handler had returned")
+		return
+	}
+	r := t.rows[key]
+	if r == nil {
+		return
+	}
+	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true})
+	t.touch(key, r)
+	delete(t.rows, key)
+}
+
+func (t *Table[K, V]) touch(key K, r *row[V]) {
+	if r.cut != t.epoch {
+		r.cut = t.epoch
+		t.dirty = append(t.dirty, key)
+	}
+}
+
+func (t *Table[K, V]) misuse(what string) { t.wrong.CompareAndSwap(nil, &what) }
+
+func (t *Table[K, V]) misused() error {
+	if s := t.wrong.Load(); s != nil {
+		return errors.New(*s)
+	}
+	return nil
+}
+
+func (t *Table[K, V]) lock() {
+	t.mu.Lock()
+	t.tx.live = true
+}
+
+func (t *Table[K, V]) unlock() {
+	t.tx.live = false
+	t.mu.Unlock()
+}
+
+func (t *Table[K, V]) size() int { return t.Len() }
+
+func (t *Table[K, V]) commit() {
+	clear(t.undo) // old values may be large
+	t.undo = t.undo[:0]
+}
+
+// rollback puts back what the commit found, last change first. The keys stay
+// in dirty: saving an unchanged one is harmless.
+func (t *Table[K, V]) rollback() {
+	for i := len(t.undo) - 1; i >= 0; i-- {
+		u := t.undo[i]
+		switch r := t.rows[u.key]; {
+		case !u.had:
+			delete(t.rows, u.key)
+		case r != nil:
+			r.value = u.old
+		default:
+			t.rows[u.key] = &row[V]{value: u.old, cut: t.epoch}
+		}
+	}
+	t.commit()
+}

@@ -1,0 +1,383 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// unit runs the projections that share a cut: one goroutine reads the feeds
+// that any of them reads, applies each commit to all of them, and decides
+// when to save.
+//
+// saved <= applied <= delivered holds for each feed: a projection's position
+// moves when the commit is applied, and a cut is taken between two batches.
+type unit struct {
+	rt    *Runtime
+	name  string
+	nodes []*node
+	feeds map[string]*eventlog.Feed
+
+	// Owned by the unit's goroutine.
+	cursor  map[string]uint64                // what reading has reached
+	lineage map[string]timeframe.Lineage     // up to the last cut or restore
+	prints  map[string]timeframe.Fingerprint // of the commit at cursor
+	saver   saver
+
+	mu         sync.Mutex // guards what the nodes say of their positions, and:
+	target     map[string]uint64
+	done       map[string]uint64 // where catching up began
+	begun      time.Time
+	waiters    chan struct{} // closed and replaced at each advance, where somebody waits
+	waiting    int
+	isCaught   bool
+	caught     chan struct{} // closed when all has been applied that was there at the start
+	caughtOnce sync.Once     // the log may lose its tail and be caught up with again
+	closed     bool
+	closeErr   error
+
+	told time.Time // of progress
+}
+
+func newUnit(rt *Runtime, name string, nodes []*node) *unit {
+	u := &unit{
+		rt: rt, name: name, nodes: nodes,
+		feeds:   make(map[string]*eventlog.Feed),
+		waiters: make(chan struct{}), caught: make(chan struct{}),
+	}
+	for _, n := range nodes {
+		maps.Copy(u.feeds, n.feeds)
+		n.mu.Lock()
+		n.unit = u
+		n.mu.Unlock()
+	}
+	u.saver = newSaver(u)
+	return u
+}
+
+// run follows the log until ctx ends. A log that lost its tail is restored
+// again: what was derived from the lost events must go.
+func (u *unit) run(ctx context.Context) {
+	for {
+		err := u.follow(ctx)
+		u.saver.settle()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, eventlog.ErrLostTail) || !u.again(ctx, err) {
+			break
+		}
+	}
+	u.saver.last()
+	u.mu.Lock()
+	u.closed = true
+	close(u.waiters)
+	u.waiters = make(chan struct{})
+	u.mu.Unlock()
+}
+
+// again restores a unit whose log lost its tail under it.
+func (u *unit) again(ctx context.Context, cause error) bool {
+	u.rt.cfg.Logger.Error().Err(cause).Str("unit", u.name).Msg("projection: the log lost its tail: restoring again")
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := u.restore(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if !errors.Is(err, eventlog.ErrUnavailable) {
+			u.stopAll("", err)
+			return false
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// arrival is what a feed's reader hands to the unit, which answers on taken
+// when it doesn't need the batch any more.
+type arrival struct {
+	feed  string
+	batch []eventlog.Commit
+	err   error
+	taken chan struct{}
+}
+
+// follow reads and applies until ctx ends (nil) or the log lost its tail.
+func (u *unit) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	arrivals := make(chan arrival)
+	for name, f := range u.feeds {
+		after := u.cursor[name]
+		wg.Go(func() { u.pump(ctx, f, after, arrivals) })
+	}
+	u.checkCaught()
+	for {
+		select {
+		case a := <-arrivals:
+			if a.err != nil {
+				if errors.Is(a.err, eventlog.ErrLostTail) && u.sameIncarnation(ctx, a.feed) {
+					return a.err
+				}
+				u.stopAll(a.feed, a.err)
+				continue
+			}
+			u.apply(a.feed, a.batch)
+			a.taken <- struct{}{}
+			u.saver.consider()
+		case r := <-u.saver.results:
+			u.saver.finish(r)
+			u.saver.consider()
+		case <-u.saver.timer.C:
+			u.saver.consider()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (u *unit) sameIncarnation(ctx context.Context, feed string) bool {
+	f := u.feeds[feed]
+	st, err := f.State(ctx)
+	return err == nil && st.Incarnation == f.Incarnation()
+}
+
+// pump reads a feed and hands its batches over. A server that is away is
+// waited for, with exponential backoff; nothing is skipped.
+func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out chan<- arrival) {
+	const first, longest = 50 * time.Millisecond, 5 * time.Second
+	taken := make(chan struct{})
+	wait := first
+	for ctx.Err() == nil {
+		err := func() error {
+			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Follow())
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			for {
+				batch, err := r.Next(ctx)
+				if err != nil {
+					return err
+				}
+				select {
+				case out <- arrival{feed: f.Name(), batch: batch, taken: taken}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				after = batch[len(batch)-1].Seq
+				<-taken
+				wait = first
+			}
+		}()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, eventlog.ErrUnavailable):
+			u.rt.cfg.Logger.Warn().Err(err).Str("unit", u.name).Str("feed", f.Name()).Msg("projection: reading failed, trying again")
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+			wait = min(2*wait, longest)
+		default:
+			select {
+			case out <- arrival{feed: f.Name(), err: err}:
+			case <-ctx.Done():
+			}
+			return
+		}
+	}
+}
+
+// apply applies a batch to every node that reads the feed.
+func (u *unit) apply(feed string, batch []eventlog.Commit) {
+	var events, bytes uint64
+	for i := range batch {
+		events += uint64(batch[i].Len())
+		bytes += uint64(batch[i].Size())
+	}
+	var stopped []*StoppedError
+	for _, n := range u.nodes {
+		if n.stopped != nil || n.handlers[feed] == nil {
+			continue
+		}
+		pos, applied, stop := n.apply(u.feeds[feed], n.pos[feed], batch)
+		if stop != nil {
+			stopped = append(stopped, stop)
+		}
+		u.mu.Lock()
+		n.applied += applied
+		n.stopped = stop
+		n.pos[feed] = pos
+		u.mu.Unlock()
+	}
+	last := &batch[len(batch)-1]
+	u.cursor[feed], u.prints[feed] = last.Seq, last.Fingerprint()
+	u.saver.events += events
+	u.saver.bytes += bytes
+	u.mu.Lock()
+	u.wakeLocked()
+	u.mu.Unlock()
+	for _, s := range stopped {
+		u.tell(s)
+	}
+	u.checkCaught()
+}
+
+// lockRun is how many commits are applied under one lock: enough to make its
+// cost vanish, few enough for readers not to wait.
+const lockRun = 256
+
+// apply applies those commits of a batch that are behind pos, one after
+// another, each whole or not at all.
+func (n *node) apply(f *eventlog.Feed, pos uint64, batch []eventlog.Commit) (_ uint64, applied uint64, stop *StoppedError) {
+	handlers := n.handlers[f.Name()]
+	for len(batch) > 0 && stop == nil {
+		run := batch[:min(lockRun, len(batch))]
+		batch = batch[len(run):]
+		var a uint64
+		pos, a, stop = n.applyRun(f, handlers, pos, run)
+		applied += a
+	}
+	return pos, applied, stop
+}
+
+func (n *node) applyRun(f *eventlog.Feed, handlers map[string]handler, pos uint64, run []eventlog.Commit) (_ uint64, applied uint64, stop *StoppedError) {
+	n.state.lock()
+	defer n.state.unlock()
+	var e eventlog.Event
+	err, stack := func() (err error, stack string) {
+		defer containStack(&err, &stack)
+		for i := range run {
+			c := &run[i]
+			if c.Seq <= pos {
+				continue
+			}
+			for j := range c.Len() {
+				e = c.Event(j)
+				h := handlers[e.Type]
+				if h == nil {
+					if !f.Knows(e.Type) {
+						return fmt.Errorf("%w: %q: register it on the feed with eventlog.Type", eventlog.ErrUnknownType, e.Type), ""
+					}
+					continue
+				}
+				if err := h(e); err != nil {
+					return err, ""
+				}
+			}
+			if err := n.state.misused(); err != nil {
+				return err, ""
+			}
+			n.state.commit()
+			applied += uint64(c.Len())
+			pos = c.Seq
+		}
+		return nil, ""
+	}()
+	if err != nil {
+		n.state.rollback()
+		stop = &StoppedError{Projection: n.name, Position: e.Position(), Type: e.Type, Err: err, Stack: stack}
+	}
+	return pos, applied, stop
+}
+
+// stopAll stops the nodes that read a feed ("": all) which can't be read.
+func (u *unit) stopAll(feed string, err error) {
+	var told []*StoppedError
+	u.mu.Lock()
+	for _, n := range u.nodes {
+		if n.stopped != nil || (feed != "" && n.feeds[feed] == nil) {
+			continue
+		}
+		n.stopped = &StoppedError{Projection: n.name, Position: eventlog.Position{Feed: feed, Seq: n.pos[feed]}, Err: err}
+		told = append(told, n.stopped)
+	}
+	u.wakeLocked()
+	u.mu.Unlock()
+	for _, s := range told {
+		u.tell(s)
+	}
+	u.checkCaught()
+}
+
+func (u *unit) tell(s *StoppedError) {
+	u.rt.cfg.Logger.Error().Err(s).Str("unit", u.name).Str("projection", s.Projection).Str("position", s.Position.String()).Msg("projection: stopped")
+	if f := u.rt.cfg.Stopped; f != nil {
+		func() {
+			var err error
+			defer contain(&err)
+			f(s)
+		}()
+	}
+}
+
+// wakeLocked wakes who waits for an advance; u.mu is held.
+func (u *unit) wakeLocked() {
+	if u.waiting > 0 {
+		close(u.waiters)
+		u.waiters = make(chan struct{})
+		u.waiting = 0
+	}
+}
+
+// checkCaught closes caught once every projection has applied, or will never
+// apply, what the log held when the unit was restored.
+func (u *unit) checkCaught() {
+	u.mu.Lock()
+	if u.isCaught {
+		u.mu.Unlock()
+		return
+	}
+	p := Progress{Unit: u.name, Elapsed: time.Since(u.begun)}
+	behind := false
+	for feed, target := range u.target {
+		alive := slices.ContainsFunc(u.nodes, func(n *node) bool { return n.stopped == nil && n.feeds[feed] != nil })
+		behind = behind || (alive && u.cursor[feed] < target)
+		p.Total += target - min(target, u.done[feed])
+		p.Done += u.cursor[feed] - min(u.cursor[feed], u.done[feed])
+	}
+	p.Done = min(p.Done, p.Total)
+	u.isCaught = !behind
+	end := u.isCaught
+	if end {
+		for _, n := range u.nodes {
+			n.recovery.Replayed, n.recovery.Took = n.applied, p.Elapsed
+		}
+	}
+	u.mu.Unlock()
+	u.report(p, end)
+	if end {
+		u.caughtOnce.Do(func() { close(u.caught) })
+	}
+}
+
+// report tells the progress hook, not too often.
+func (u *unit) report(p Progress, end bool) {
+	f := u.rt.cfg.Progress
+	if f == nil || p.Total == 0 || (!end && time.Since(u.told) < 100*time.Millisecond) {
+		return
+	}
+	u.told = time.Now()
+	u.rt.progress.Lock()
+	defer u.rt.progress.Unlock()
+	var err error
+	defer contain(&err)
+	f(p)
+}
