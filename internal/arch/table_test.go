@@ -1,0 +1,61 @@
+// Package arch holds the arrows between the packages: which may import which.
+// It has tests only. The way through is
+//
+//	timeframe <- eventlog <- projection <- cmd, bench, integration
+//	timeframe <- snapshot <- projection
+//
+// and a package that points against it makes everything depend on everything.
+package arch
+
+const module = "github.com/tidemark-es/tidemark"
+
+// rule says what the packages that match a pattern may import of this module.
+// Patterns are paths below the module, as the go command has them: "a/..." is
+// a and all below it.
+type rule struct {
+	packages string   // a pattern; an exact path wins over a longer "/..."
+	may      []string // patterns, for all files; itself is always allowed
+	tests    []string // patterns, in addition, for _test.go files
+	reason   string
+}
+
+// rules has a row for each package. There is no row for all of internal: each
+// package there says for itself how low it is.
+var rules = []rule{
+	{packages: "timeframe",
+		reason: "the value type that all share: whatever it imported, all would import"},
+	{packages: "eventlog", may: []string{"timeframe", "internal/..."},
+		reason: "the log knows nothing of what is derived from it"},
+	{packages: "snapshot", may: []string{"timeframe", "internal/..."}, tests: []string{"eventlog"},
+		reason: "the store keeps bytes and their tags, and is usable without a log of ours or projections; its tests may run one"},
+	{packages: "projection", may: []string{"eventlog", "snapshot", "timeframe", "internal/..."},
+		reason: "reads the log and restores snapshots, and is the top of the library"},
+	{packages: "cmd/demo/...", may: []string{"cmd/demo/...", "projection", "eventlog", "snapshot", "timeframe", "internal/..."},
+		reason: "a user of the whole library; nobody imports a command"},
+	{packages: "bench/...", may: []string{"bench/...", "projection", "eventlog", "snapshot", "timeframe", "internal/..."},
+		reason: "measures the whole library"},
+	{packages: "integration/...", may: []string{"integration/...", "projection", "eventlog", "snapshot", "timeframe", "internal/..."},
+		reason: "tests the whole library"},
+	{packages: "internal/arch",
+		reason: "reads the source, and needs none of it"},
+	{packages: "internal/logtest", may: []string{"eventlog", "timeframe"},
+		reason: "starts a real server with a log on it, for the tests of all above eventlog"},
+}
+
+// guard says who may import a package from elsewhere, outside of tests.
+type guard struct {
+	path    string   // an import path; those below it count too
+	by      []string // patterns; test helpers in internal may always
+	reason  string
+	display string // how messages call it
+}
+
+var guards = []guard{
+	{path: "github.com/nats-io/nats-server", by: []string{"eventlog", "bench/...", "integration/..."},
+		display: "nats-server", reason: "one place embeds the server, so its upgrade is one package's work"},
+	{path: "github.com/nats-io/nats.go", by: []string{"eventlog", "snapshot", "bench/...", "integration/..."},
+		display: "nats.go", reason: "all above works on our types, and so on any log and store"},
+}
+
+// helperUsers may import test helpers outside of tests.
+var helperUsers = []string{"bench/...", "integration/..."}
