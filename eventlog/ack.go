@@ -52,7 +52,7 @@ func parseAck(m *nats.Msg) (a ack) {
 			a.Seq = a.Seq*10 + uint64(digits[n]-'0')
 			n++
 		}
-		if n > 0 && n < 20 {
+		if n > 0 && n < 20 && a.Seq > 0 {
 			return a
 		}
 	}

@@ -16,7 +16,8 @@ import (
 type Codec interface {
 	// Name is stored: lower-case letters, digits and '-'.
 	Name() string
-	// Append appends the encoding of v to dst.
+	// Append appends the encoding of v to dst. For an event, v is a pointer
+	// to it.
 	Append(dst []byte, v any) ([]byte, error)
 	// Decode fills v, a non-nil pointer, and fails when data holds more or
 	// less than one value.
@@ -46,6 +47,9 @@ type msgpackCodec struct{}
 
 func (msgpackCodec) Name() string { return "msgpack" }
 
+// maxPooledBuffer keeps one large event from being paid for for ever.
+const maxPooledBuffer = 1 << 20
+
 type msgpackEncoder struct {
 	buf bytes.Buffer
 	enc *msgpack.Encoder
@@ -62,7 +66,11 @@ func (msgpackCodec) Append(dst []byte, v any) ([]byte, error) {
 		return m.MarshalMsg(dst)
 	}
 	e := msgpackEncoders.Get().(*msgpackEncoder)
-	defer msgpackEncoders.Put(e)
+	defer func() {
+		if e.buf.Cap() <= maxPooledBuffer {
+			msgpackEncoders.Put(e)
+		}
+	}()
 	e.buf.Reset()
 	e.enc.Reset(&e.buf)
 	// Compact integers and sorted map keys make the encoding of equal values

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"errors"
 	"fmt"
+	neturl "net/url"
 	"strings"
 	"time"
 
@@ -54,6 +55,9 @@ func (l *Log) connect() error {
 	opts = append(append(opts, auth...), o.NATS...)
 	l.nc, err = nats.Connect(url, opts...)
 	if err != nil {
+		if bad, ok := errors.AsType[*neturl.Error](err); ok {
+			err = bad.Err // without the URL, which may hold a password
+		}
 		return fmt.Errorf("eventlog: connect to %s: %w: %w%s", redact(url), ErrUnavailable, err, hint(err))
 	}
 	l.ownConn = true

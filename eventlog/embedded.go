@@ -1,12 +1,14 @@
 package eventlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -26,7 +28,7 @@ type embedded struct {
 	temp string // directory to remove at the end; memory storage needs one too
 }
 
-func startEmbedded(o Options) (_ *embedded, err error) {
+func startEmbedded(ctx context.Context, o Options) (_ *embedded, err error) {
 	e := &embedded{}
 	defer func() {
 		if err != nil {
@@ -49,13 +51,19 @@ func startEmbedded(o Options) (_ *embedded, err error) {
 	if e.srv, err = server.NewServer(cfg); err != nil {
 		return nil, fmt.Errorf("eventlog: embedded server: %w", err)
 	}
-	e.srv.SetLoggerV2(&serverLogger{log: o.Logger}, false, false, false)
+	logger := &serverLogger{log: o.Logger}
+	e.srv.SetLoggerV2(logger, false, false, false)
 	e.srv.Start()
 	// An empty store is ready in milliseconds; after a crash the server
 	// reads every block of every stream first, at about a million messages
 	// a second.
-	if !e.srv.ReadyForConnections(10 * time.Minute) {
-		return nil, fmt.Errorf("eventlog: embedded server in %s: %w: it did not get ready (the reason is in its log: set Options.Logger)", dir, ErrUnavailable)
+	for !e.srv.ReadyForConnections(100 * time.Millisecond) {
+		if fatal := logger.fatal.Load(); fatal != nil {
+			return nil, fmt.Errorf("eventlog: embedded server in %s: %w: %s", dir, ErrUnavailable, *fatal)
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("eventlog: embedded server in %s: %w: it did not get ready: %w", dir, ErrUnavailable, context.Cause(ctx))
+		}
 	}
 	if !e.srv.JetStreamEnabled() {
 		return nil, fmt.Errorf("eventlog: embedded server in %s: %w: JetStream did not start (the reason is in its log: set Options.Logger)", dir, ErrUnavailable)
@@ -91,8 +99,8 @@ func serverOptions(o Options, dir string) (*server.Options, error) {
 		SyncAlways:   o.SyncAlways,
 		MaxPayload:   int32(o.MaxPayload),
 		// The pending limit of a connection has to hold a few messages of
-		// the largest size.
-		MaxPending:             max(server.MAX_PENDING_SIZE, int64(o.MaxPayload)*8),
+		// the largest size, and what several readers asked for (tailBytes).
+		MaxPending:             max(4*server.MAX_PENDING_SIZE, int64(o.MaxPayload)*8),
 		DisableJetStreamBanner: true,
 	}
 	if o.Listen != "" {
@@ -128,7 +136,10 @@ func (e *embedded) stop() {
 
 // serverLogger hands the server's log lines to the application's logger. Its
 // notices are of interest to operators of servers, so they are debug here.
-type serverLogger struct{ log zerolog.Logger }
+type serverLogger struct {
+	log   zerolog.Logger
+	fatal atomic.Pointer[string] // the first one
+}
 
 func (l *serverLogger) Noticef(format string, v ...any) { l.log.Debug().Msgf("nats: "+format, v...) }
 func (l *serverLogger) Warnf(format string, v ...any)   { l.log.Warn().Msgf("nats: "+format, v...) }
@@ -137,4 +148,8 @@ func (l *serverLogger) Debugf(format string, v ...any)  { l.log.Trace().Msgf("na
 func (l *serverLogger) Tracef(format string, v ...any)  { l.log.Trace().Msgf("nats: "+format, v...) }
 
 // Fatalf must not end the application's process, as the server would.
-func (l *serverLogger) Fatalf(format string, v ...any) { l.log.Error().Msgf("nats: "+format, v...) }
+func (l *serverLogger) Fatalf(format string, v ...any) {
+	why := fmt.Sprintf(format, v...)
+	l.fatal.CompareAndSwap(nil, &why)
+	l.log.Error().Msg("nats: " + why)
+}

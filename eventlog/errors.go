@@ -139,13 +139,17 @@ type RangeError struct {
 	First uint64
 	Last  uint64
 	class error
+
+	recreated bool // the stream isn't the one that was opened, or is gone
 }
 
 func (e *RangeError) Error() string {
-	switch e.class {
-	case ErrTrimmed:
+	switch {
+	case e.recreated:
+		return fmt.Sprintf("eventlog: feed %q: %v: its stream was deleted, or deleted and created again, since the feed was opened: wanted %d, the last one is %d: what was derived from it must be rebuilt", e.Feed, e.class, e.Want, e.Last)
+	case e.class == ErrTrimmed:
 		return fmt.Sprintf("eventlog: feed %q was trimmed: wanted %d, the first one left is %d: restore a snapshot that reaches at least %d", e.Feed, e.Want, e.First, e.First-1)
-	case ErrLostTail:
+	case e.class == ErrLostTail:
 		return fmt.Sprintf("eventlog: feed %q lost its tail: wanted %d, the last one is %d: what was derived from the lost events must be rebuilt", e.Feed, e.Want, e.Last)
 	default:
 		return fmt.Sprintf("eventlog: feed %q has a gap: wanted %d, got %d although nothing may be deleted here: check the server's storage", e.Feed, e.Want, e.First)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -34,6 +35,8 @@ type Feed struct {
 	reg         *registry
 	writer      *writer
 	ids         *identityCache
+	queues      *keyQueues
+	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
 
 	closed  atomic.Bool
 	closing chan struct{}
@@ -55,24 +58,30 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	if err != nil {
 		return nil, err
 	}
+	// Asking the server can take long, so it isn't done under the lock that
+	// the rest of the log's methods take.
+	l.opening.Lock()
+	defer l.opening.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	closed, f := l.closed, l.feeds[name]
+	l.mu.Unlock()
+	if closed {
 		return nil, fmt.Errorf("eventlog: feed %q: %w", name, ErrClosed)
 	}
-	if f, ok := l.feeds[name]; ok {
+	if f != nil {
 		if len(opts) > 0 && !f.reg.same(reg) {
 			return nil, fmt.Errorf("eventlog: feed %q: %w: it is open already, with other types or another codec: open it in one place", name, ErrInvalid)
 		}
 		return f, nil
 	}
-	f := &Feed{
+	f = &Feed{
 		log:     l,
 		name:    name,
 		stream:  l.opts.App + "_" + name,
 		prefix:  l.opts.App + "." + name + ".",
 		reg:     reg,
 		ids:     newIdentityCache(),
+		queues:  newKeyQueues(l.opts.MaxInFlight),
 		closing: make(chan struct{}),
 	}
 	if err := f.openStream(ctx); err != nil {
@@ -81,6 +90,8 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	if f.writer, err = newWriter(f); err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.feeds[name] = f
 	return f, nil
 }
@@ -91,6 +102,9 @@ func (r *registry) same(o *registry) bool {
 
 func (f *Feed) openStream(ctx context.Context) error {
 	js := f.log.js
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, 2*f.log.opts.RequestTimeout)
+	defer cancel()
 	s, err := js.Stream(ctx, f.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s, err = js.CreateStream(ctx, f.streamConfig())
@@ -99,8 +113,11 @@ func (f *Feed) openStream(ctx context.Context) error {
 			s, err = js.Stream(ctx, f.stream)
 		}
 	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeSubjectsOverlap {
+		return fmt.Errorf("eventlog: stream %s: %w: another stream takes its subjects %s>: %w", f.stream, ErrForeign, f.prefix, err)
+	}
 	if err != nil {
-		return f.serverError("open", err)
+		return f.serverError(outer, "open", err)
 	}
 	return f.adopt(s.CachedInfo().Config)
 }
@@ -162,10 +179,19 @@ func (f *Feed) adopt(c jetstream.StreamConfig) error {
 	if c.MaxMsgs > 0 || c.MaxBytes > 0 || c.MaxAge > 0 || c.MaxMsgsPerSubject > 0 {
 		p.add("it has limits (messages %d, bytes %d, age %v, messages a subject %d) that drop events", c.MaxMsgs, c.MaxBytes, c.MaxAge, c.MaxMsgsPerSubject)
 	}
+	if c.NoAck {
+		p.add("it acknowledges nothing (no_ack)")
+	}
+	if c.Mirror != nil || len(c.Sources) > 0 || c.SubjectTransform != nil {
+		p.add("it mirrors, sources or transforms: its messages are not what was appended")
+	}
 	if len(p) > 0 {
 		return fmt.Errorf("eventlog: stream %s: %w: %s", f.stream, ErrForeign, strings.Join(p, "; "))
 	}
 	f.incarnation = c.Metadata[metaIncarnation]
+	// What is sent again must come while the stream still recognises it, and
+	// the stream may have been made with another window than ours.
+	f.resolve = min(f.log.opts.ResolveTimeout, c.Duplicates*2/3)
 	return nil
 }
 
@@ -195,6 +221,6 @@ func (f *Feed) close() {
 	if f.closed.Swap(true) {
 		return
 	}
+	close(f.closing) // readers end now, appends in flight may finish
 	f.writer.close()
-	close(f.closing)
 }

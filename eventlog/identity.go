@@ -9,10 +9,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-const (
-	maxIdentityKeys = 16 << 10 // keys that the cache remembers
-	maxIdentityIDs  = 64 << 10 // IDs of one key; a longer history is read again each time
-)
+// maxIdentityIDs bounds the IDs that the cache holds, of all keys together:
+// about 16 MB. One key's history may be longer, while it is in use.
+const maxIdentityIDs = 256 << 10
 
 // identityCache remembers which IDs a key's history holds, up to a sequence,
 // so that a run of identified appends to one key reads its history once. It
@@ -20,6 +19,8 @@ const (
 type identityCache struct {
 	mu   sync.Mutex
 	keys map[string]*keyIDs
+	size int // IDs in keys, and one for each key
+	max  int
 }
 
 type keyIDs struct {
@@ -29,7 +30,7 @@ type keyIDs struct {
 }
 
 func newIdentityCache() *identityCache {
-	return &identityCache{keys: make(map[string]*keyIDs)}
+	return &identityCache{keys: make(map[string]*keyIDs), max: maxIdentityIDs}
 }
 
 func idHash(id string) [16]byte {
@@ -48,16 +49,18 @@ func (c *identityCache) find(key, id string) (uint64, bool) {
 	return seq, ok
 }
 
-// known returns up to where the key's history is known, given that nothing
-// up to after matters.
-func (c *identityCache) known(key string, after uint64) uint64 {
+// look returns up to where the key's history is known, given that nothing up
+// to after matters, and where in that history the ID is. It is one step: the
+// key may be forgotten right behind it.
+func (c *identityCache) look(key, id string, after uint64) (known, seq uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.keys[key]
 	if k == nil || k.from > after {
-		return after
+		return after, 0, false
 	}
-	return max(k.upto, after)
+	seq, ok = k.ids[idHash(id)]
+	return max(k.upto, after), seq, ok
 }
 
 // add records a commit that follows directly on the key's commit prev.
@@ -68,11 +71,16 @@ func (c *identityCache) add(key, id string, seq, prev uint64) {
 	if k == nil || k.upto < prev || seq <= k.upto {
 		return
 	}
-	k.ids[idHash(id)] = seq
+	c.learn(k, idHash(id), seq)
 	k.upto = seq
-	if len(k.ids) > maxIdentityIDs {
-		delete(c.keys, key)
+	c.evict(key)
+}
+
+func (c *identityCache) learn(k *keyIDs, id [16]byte, seq uint64) {
+	if _, ok := k.ids[id]; !ok {
+		c.size++
 	}
+	k.ids[id] = seq
 }
 
 // extend records what reading (after, upto] of a key's history found.
@@ -81,51 +89,70 @@ func (c *identityCache) extend(key string, after, upto uint64, found map[[16]byt
 	defer c.mu.Unlock()
 	k := c.keys[key]
 	if k == nil || after > k.upto || after < k.from {
-		if len(c.keys) >= maxIdentityKeys {
-			for old := range c.keys {
-				delete(c.keys, old)
-				break
-			}
-		}
+		c.forget(key)
 		k = &keyIDs{from: after, upto: after, ids: make(map[[16]byte]uint64, len(found))}
 		c.keys[key] = k
+		c.size++
 	}
 	for id, seq := range found {
-		k.ids[id] = seq
+		c.learn(k, id, seq)
 	}
 	k.upto = max(k.upto, upto)
+	c.evict(key)
 }
 
-// refreshIDs brings the cache up to the key's head, as the leader has it,
-// and returns the head's sequence (0: no commit).
-func (f *Feed) refreshIDs(ctx context.Context, key string, after uint64) (head uint64, err error) {
+func (c *identityCache) forget(key string) {
+	if k := c.keys[key]; k != nil {
+		c.size -= len(k.ids) + 1
+		delete(c.keys, key)
+	}
+}
+
+// evict makes room by forgetting any keys but the given one, as long as that
+// helps.
+func (c *identityCache) evict(keep string) {
+	for key := range c.keys {
+		if c.size <= c.max {
+			return
+		}
+		if key != keep {
+			c.forget(key)
+		}
+	}
+	// What is used right now stays until another key comes, whatever its size.
+}
+
+// findID looks for an ID in a key's history behind after, up to the key's
+// head as the leader has it. It returns the head's sequence (0: no commit).
+func (f *Feed) findID(ctx context.Context, key, id string, after uint64) (head, seq uint64, ok bool, err error) {
 	subject, err := f.Subject(key)
 	if err != nil {
-		return 0, err
+		return 0, 0, false, err
 	}
-	m, ok, err := f.get(ctx, getRequest{LastFor: subject})
-	if err != nil || !ok {
-		if err == nil {
-			f.ids.extend(key, after, after, nil)
+	m, any, err := f.get(ctx, getRequest{LastFor: subject})
+	if err != nil {
+		return 0, 0, false, err
+	}
+	if any {
+		head = m.seq
+	}
+	known, seq, ok := f.ids.look(key, id, after)
+	if ok {
+		return head, seq, true, nil
+	}
+	found := make(map[[16]byte]uint64)
+	if head > known {
+		found[idHash(m.get(headerID))] = head
+		for c, err := range f.Commits(ctx, After(known), OfKey(key), Until(head-1), AllowTrimmed()) {
+			if err != nil {
+				return 0, 0, false, err
+			}
+			found[idHash(c.ID)] = c.Seq
 		}
-		return 0, err
 	}
-	known := f.ids.known(key, after)
-	if m.seq <= known {
-		if known == after {
-			f.ids.extend(key, after, after, nil)
-		}
-		return m.seq, nil
-	}
-	found := map[[16]byte]uint64{idHash(m.get(headerID)): m.seq}
-	for c, err := range f.Commits(ctx, After(known), OfKey(key), Until(m.seq-1), AllowTrimmed()) {
-		if err != nil {
-			return 0, err
-		}
-		found[idHash(c.ID)] = c.Seq
-	}
-	f.ids.extend(key, known, m.seq, found)
-	return m.seq, nil
+	f.ids.extend(key, known, max(head, known), found)
+	seq, ok = found[idHash(id)]
+	return head, seq, ok, nil
 }
 
 // cloneHeader copies a header and sets the expectation.

@@ -72,6 +72,9 @@ func keepKeyByte(key string, i int) bool {
 // makes: another spelling of the same key would be another subject, and two
 // subjects of one key would have two heads.
 func decodeKey(enc string) (string, error) {
+	if len(enc) > MaxKeyBytes {
+		return "", &KeyError{Key: enc, Reason: "too long for an encoded key"}
+	}
 	if !strings.ContainsRune(enc, '%') {
 		if canonicalKey(enc, enc) {
 			return enc, nil

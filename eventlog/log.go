@@ -23,6 +23,9 @@ type Log struct {
 	embedded *embedded
 	ownConn  bool
 
+	opening sync.Mutex // held while a feed is opened; taken before mu
+	ending  sync.Once
+
 	mu     sync.Mutex
 	closed bool
 	feeds  map[string]*Feed
@@ -30,7 +33,8 @@ type Log struct {
 
 // Open opens a log: the embedded one in Options.Dir, or the one on the
 // server at Options.URL. ctx bounds opening alone. After a crash an embedded
-// log first reads all that it holds, at about a million messages a second.
+// log first reads all that it holds, at about a million messages a second;
+// that isn't interrupted when ctx ends.
 //
 // Errors: ErrInvalid (everything that is wrong with the options), ErrInUse,
 // ErrUnavailable.
@@ -52,7 +56,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 		}
 	}()
 	if opts.embedded() {
-		if l.embedded, err = startEmbedded(opts); err != nil {
+		if l.embedded, err = startEmbedded(ctx, opts); err != nil {
 			return nil, err
 		}
 	}
@@ -74,13 +78,14 @@ func (l *Log) awaitJetStream(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		_, err := l.js.AccountInfo(ctx)
+		err := l.ping(ctx)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, jetstream.ErrJetStreamNotEnabled) && l.opts.Conn == nil && l.embedded != nil,
 			errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
-			errors.Is(err, nats.ErrPermissionViolation):
+			errors.Is(err, nats.ErrPermissionViolation),
+			errors.Is(err, nats.ErrConnectionClosed):
 			return fmt.Errorf("eventlog: the server at %s: %w: %w", l.nc.ConnectedUrlRedacted(), ErrUnavailable, err)
 		}
 		select {
@@ -175,22 +180,38 @@ func (l *Log) Healthy(ctx context.Context) error {
 	if !l.nc.IsConnected() {
 		return fmt.Errorf("eventlog: %w: connection is %s", ErrUnavailable, l.nc.Status())
 	}
-	if _, err := l.js.AccountInfo(ctx); err != nil {
+	if err := l.ping(ctx); err != nil {
 		return fmt.Errorf("eventlog: %w: %w", ErrUnavailable, err)
 	}
 	return nil
 }
 
+// ping asks the server's JetStream for a sign of life.
+func (l *Log) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.opts.RequestTimeout)
+	defer cancel()
+	_, err := l.js.AccountInfo(ctx)
+	return err
+}
+
 // Close waits for the appends in flight, for Options.ResolveTimeout at most,
 // and closes what Open opened: connection and embedded server. Appends and
-// reads that come later get ErrClosed. It may be called more than once.
+// reads that come later, and readers that wait, get ErrClosed. It may be
+// called more than once; each call returns when the log is closed.
 func (l *Log) Close() error {
+	l.ending.Do(l.end)
+	return nil
+}
+
+func (l *Log) end() {
 	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return nil
-	}
 	l.closed = true
+	l.mu.Unlock()
+	// A feed that is being opened at this moment is closed with the others,
+	// or not opened any more.
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	l.mu.Lock()
 	feeds := make([]*Feed, 0, len(l.feeds))
 	for _, f := range l.feeds {
 		feeds = append(feeds, f)
@@ -202,7 +223,6 @@ func (l *Log) Close() error {
 	}
 	wg.Wait()
 	l.closeAll()
-	return nil
 }
 
 func (l *Log) closeAll() {

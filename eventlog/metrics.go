@@ -1,6 +1,9 @@
 package eventlog
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+)
 
 // feedStats counts what a feed's handle did since it was opened.
 type feedStats struct {
@@ -9,11 +12,27 @@ type feedStats struct {
 	retries, read, restarts       atomic.Uint64
 }
 
+// outcome counts what became of a commit.
+func (s *feedStats) outcome(pr prepared, err error) {
+	switch {
+	case err == nil:
+		s.commits.Add(1)
+		s.events.Add(uint64(pr.events))
+		s.bytes.Add(uint64(len(pr.msg.Data)))
+	case errors.Is(err, ErrConflict):
+		s.conflicts.Add(1)
+	case errors.Is(err, ErrAmbiguous):
+		s.ambiguous.Add(1)
+	default:
+		s.refused.Add(1)
+	}
+}
+
 // Metrics is a snapshot of a feed's counters since it was opened, for an
 // exporter to read.
 type Metrics struct {
 	Feed      string
-	Commits   uint64 // appended and acknowledged
+	Commits   uint64 // appended and acknowledged; one that was sent again is one
 	Events    uint64 // in them
 	Bytes     uint64 // of their payloads
 	Conflicts uint64 // appends refused by their expectation

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,9 +62,10 @@ type Options struct {
 	// Replicas is how many servers of a cluster keep each new stream
 	// (default 1, at most 5).
 	Replicas int
-	// DuplicateWindow is how long the server recognises the ID of a commit
-	// that is sent again by itself (default 30 s); older ones are found in
-	// the log. It costs the server about 200 bytes an append.
+	// DuplicateWindow is how long the stream of a new feed recognises the ID
+	// of a commit that is sent again by itself (default 30 s, at least
+	// 100 ms); older ones are found in the log. It costs the server about 200
+	// bytes an append.
 	DuplicateWindow time.Duration
 	// MaxInFlight is how many commits of a feed may wait for the server's
 	// acknowledgement (default 4,096); beyond, appends wait.
@@ -72,7 +74,9 @@ type Options struct {
 	RequestTimeout time.Duration
 	// ResolveTimeout bounds how long an append whose acknowledgement is
 	// missing is looked for and sent again (default 20 s, always below
-	// DuplicateWindow) before it is an ErrAmbiguous.
+	// DuplicateWindow, and at most two thirds of the window that the feed's
+	// stream has) before it is an ErrAmbiguous. It bounds the search for an
+	// ID in its key's history, too.
 	ResolveTimeout time.Duration
 
 	// Logger is silent unless set.
@@ -107,8 +111,10 @@ func (o Options) validate() error {
 		p.add("User, Password, Token, CredentialsFile, NKeySeedFile, TLS and NATS need URL")
 	}
 	if o.Listen != "" {
-		if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+		if _, port, err := net.SplitHostPort(o.Listen); err != nil {
 			p.add("Listen: %v", err)
+		} else if n, err := strconv.Atoi(port); err != nil || n < -1 || n == 0 || n > 65535 {
+			p.add("Listen: port %q is not in 1..65535, or -1", port)
 		}
 		if !o.embedded() {
 			p.add("Listen needs Dir or Memory")
@@ -117,10 +123,13 @@ func (o Options) validate() error {
 	for _, d := range []struct {
 		name string
 		d    time.Duration
-	}{{"SyncInterval", o.SyncInterval}, {"DuplicateWindow", o.DuplicateWindow}, {"RequestTimeout", o.RequestTimeout}, {"ResolveTimeout", o.ResolveTimeout}} {
+	}{{"SyncInterval", o.SyncInterval}, {"RequestTimeout", o.RequestTimeout}, {"ResolveTimeout", o.ResolveTimeout}} {
 		if d.d < time.Millisecond {
 			p.add("%s: %v is below 1 ms", d.name, d.d)
 		}
+	}
+	if o.DuplicateWindow < 100*time.Millisecond {
+		p.add("DuplicateWindow: %v is below 100 ms, the server's least", o.DuplicateWindow)
 	}
 	if o.ResolveTimeout >= o.DuplicateWindow {
 		p.add("ResolveTimeout (%v) must be below DuplicateWindow (%v): a commit sent again later would not be recognised", o.ResolveTimeout, o.DuplicateWindow)

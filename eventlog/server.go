@@ -17,12 +17,14 @@ const (
 	codeNoMessage         = 10037 // no message found
 	codeTooLarge          = 10054 // message size exceeds maximum allowed
 	codeWrongLastSequence = 10071 // wrong last sequence: N
+	codeSubjectsOverlap   = 10065 // subjects overlap with an existing stream
 	codeWriteInFlight     = 10164 // wrong last sequence, without saying which
 )
 
 // serverError is the one gate from the server's and the client's errors to
-// ours, for everything but the outcome of an append.
-func (f *Feed) serverError(op string, err error) error {
+// ours, for everything but the outcome of an append. ctx is the caller's: a
+// deadline that isn't its own is the server's silence.
+func (f *Feed) serverError(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -32,7 +34,7 @@ func (f *Feed) serverError(op string, err error) error {
 		}
 		return &ServerError{Feed: f.name, Op: op, Code: int(api.ErrorCode), Description: api.Description}
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, err)
 	}
 	if f.closed.Load() || errors.Is(err, nats.ErrConnectionClosed) {
@@ -70,10 +72,10 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 		} `json:"state"`
 	}
 	if err := f.ask(ctx, "STREAM.INFO."+f.stream, nil, &resp); err != nil {
-		return State{}, f.serverError("state", err)
+		return State{}, f.serverError(ctx, "state", err)
 	}
 	if resp.Error != nil {
-		return State{}, f.serverError("state", resp.Error)
+		return State{}, f.serverError(ctx, "state", resp.Error)
 	}
 	st := State{
 		Incarnation: resp.Config.Metadata[metaIncarnation],
@@ -96,7 +98,7 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 // is answered by the stream's leader.
 func (f *Feed) ask(ctx context.Context, subject string, req, resp any) error {
 	outer := ctx
-	ctx, cancel := context.WithTimeout(ctx, f.log.opts.RequestTimeout)
+	ctx, cancel := context.WithTimeout(outer, f.log.opts.RequestTimeout)
 	defer cancel()
 	var body []byte
 	if req != nil {
@@ -138,13 +140,13 @@ func (f *Feed) get(ctx context.Context, req getRequest) (m message, ok bool, err
 		} `json:"message"`
 	}
 	if err := f.ask(ctx, "STREAM.MSG.GET."+f.stream, req, &resp); err != nil {
-		return m, false, f.serverError("read", err)
+		return m, false, f.serverError(ctx, "read", err)
 	}
 	if resp.Error != nil {
 		if resp.Error.ErrorCode == codeNoMessage {
 			return m, false, nil
 		}
-		return m, false, f.serverError("read", resp.Error)
+		return m, false, f.serverError(ctx, "read", resp.Error)
 	}
 	if resp.Message == nil {
 		return m, false, fmt.Errorf("eventlog: feed %q: %w: an answer without a message", f.name, ErrUnavailable)
@@ -212,5 +214,8 @@ func (f *Feed) lookup(ctx context.Context, req getRequest) (c Commit, ok bool, e
 	if err != nil || !ok {
 		return c, false, err
 	}
-	return c, true, f.decode(&c, m)
+	if err := f.decode(&c, m); err != nil {
+		return Commit{}, false, err
+	}
+	return c, true, nil
 }

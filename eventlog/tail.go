@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,10 +14,14 @@ import (
 
 const (
 	tailBatch     = 20_000           // messages asked for ahead
-	tailBytes     = 32 << 20         // and their bytes
+	tailBytes     = 16 << 20         // and their bytes
 	tailHeartbeat = time.Second      // the server's sign of life when idle
 	tailExpires   = 60 * time.Second // of one request
 	tailInactive  = 30 * time.Second // the server drops an abandoned consumer
+
+	// tailSilence without a sign of life, while something is asked for, means
+	// that the consumer is gone.
+	tailSilence = 5 * tailHeartbeat / 2
 )
 
 // tail is the source that reads a stream through an ephemeral pull consumer
@@ -27,31 +29,33 @@ const (
 // the consumer sequence k, so that a lost one shows at the next, and then, as
 // after a silence or a reconnect, the consumer is made anew behind the last
 // message. Nothing is asked for beyond what the buffer takes, so a slow
-// reader holds at most tailBatch messages or tailBytes.
+// reader holds about twice tailBatch messages or tailBytes at most: what it
+// works on, and what has come meanwhile.
 //
 // All methods but the subscription's callback are called by one goroutine.
 type tail struct {
-	f      *Feed
-	filter string // subject, "" for all
-	cursor uint64 // last sequence handed out, or where reading starts
+	f       *Feed
+	filter  string // subject, "" for all
+	trimmed bool   // commits may be missing at the start
 
 	consumer string
 	sub      *nats.Subscription
-	inbox    string
 
 	mu      sync.Mutex
+	inbox   string // of the present consumer: what comes on another is stale
 	buf     []message
-	spare   []message
-	heard   time.Time     // last sign of life
-	got     uint64        // last stream sequence received
+	lent    []message     // what next returned last
+	heard   time.Time     // last sign of life, or when one was asked for
+	got     uint64        // last stream sequence received, or where reading starts
 	dseq    uint64        // last consumer sequence received
-	asked   int           // messages asked for and not yet received
+	asked   int           // messages asked for and not yet received; >= 0
+	idle    bool          // a heartbeat came: the server has nothing more for now
 	broken  error         // the consumer must be made anew
 	arrived chan struct{} // capacity 1
 }
 
-func (f *Feed) openTail(ctx context.Context, after uint64, filter string) (*tail, error) {
-	t := &tail{f: f, filter: filter, cursor: after, got: after, arrived: make(chan struct{}, 1)}
+func (f *Feed) openTail(ctx context.Context, after uint64, filter string, trimmed bool) (*tail, error) {
+	t := &tail{f: f, filter: filter, trimmed: trimmed, got: after, arrived: make(chan struct{}, 1)}
 	if err := t.start(ctx); err != nil {
 		return nil, err
 	}
@@ -61,20 +65,44 @@ func (f *Feed) openTail(ctx context.Context, after uint64, filter string) (*tail
 // start makes a consumer that begins behind the last received message.
 func (t *tail) start(ctx context.Context) (err error) {
 	t.stop()
-	t.inbox = t.f.log.nc.NewInbox()
-	inbox := t.inbox
+	defer func() {
+		if err != nil {
+			t.stop()
+			t.fail(err)
+		}
+	}()
+	inbox := t.f.log.nc.NewInbox()
 	t.mu.Lock()
-	t.dseq, t.asked, t.broken, t.heard = 0, 0, nil, time.Now()
-	from := t.got + 1
+	t.inbox, t.dseq, t.asked, t.idle, t.broken, t.heard = inbox, 0, 0, false, nil, time.Now()
+	after := t.got
 	t.mu.Unlock()
 	if t.sub, err = t.f.log.nc.Subscribe(inbox, func(m *nats.Msg) { t.receive(inbox, m) }); err != nil {
-		return t.f.serverError("read", err)
+		return t.f.serverError(ctx, "read", err)
 	}
 	if err := t.sub.SetPendingLimits(-1, -1); err != nil {
-		return t.f.serverError("read", err)
+		return t.f.serverError(ctx, "read", err)
 	}
-	cfg := jetstream.ConsumerConfig{
-		Name:              "tm-" + nuid.Next(),
+	t.consumer = "tm-" + nuid.Next()
+	if err := t.createConsumer(ctx, after+1); err != nil {
+		if _, gone := t.f.rangeCheck(ctx, after, true); errors.Is(gone, ErrLostTail) {
+			return gone
+		}
+		return t.f.serverError(ctx, "read", err)
+	}
+	// A start beyond the log's end is accepted silently, and then skips what
+	// is appended next. Looking after the consumer was made leaves no moment
+	// in which the log could lose its tail unseen.
+	if _, err := t.f.rangeCheck(ctx, after, t.trimmed || t.filter != ""); err != nil {
+		return err
+	}
+	return t.ask()
+}
+
+func (t *tail) createConsumer(ctx context.Context, from uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, t.f.log.opts.RequestTimeout)
+	defer cancel()
+	_, err := t.f.log.js.CreateConsumer(ctx, t.f.stream, jetstream.ConsumerConfig{
+		Name:              t.consumer,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       from,
 		AckPolicy:         jetstream.AckNonePolicy,
@@ -83,30 +111,30 @@ func (t *tail) start(ctx context.Context) (err error) {
 		InactiveThreshold: tailInactive,
 		MemoryStorage:     true,
 		Replicas:          1,
-	}
-	if _, err := t.f.log.js.CreateConsumer(ctx, t.f.stream, cfg); err != nil {
-		return t.f.serverError("read", err)
-	}
-	t.consumer = cfg.Name
-	return t.ask()
+	})
+	return err
 }
 
 // ask keeps the server's supply of requests filled.
 func (t *tail) ask() error {
 	t.mu.Lock()
 	n := tailBatch - t.asked - len(t.buf)
-	if t.asked > 0 && n < tailBatch/2 {
+	if n <= 0 || (t.asked > 0 && n < tailBatch/2) {
 		t.mu.Unlock()
 		return nil
 	}
-	t.asked += n
-	t.mu.Unlock()
-	if n <= 0 {
-		return nil
+	if t.asked == 0 {
+		// Nothing was asked for, so the silence until now meant nothing.
+		t.heard = time.Now()
 	}
-	req := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`, n, tailBytes, tailExpires.Nanoseconds(), tailHeartbeat.Nanoseconds())
-	err := t.f.log.nc.PublishRequest(t.f.log.api+".CONSUMER.MSG.NEXT."+t.f.stream+"."+t.consumer, t.inbox, []byte(req))
-	if err != nil {
+	t.asked += n
+	inbox := t.inbox
+	t.mu.Unlock()
+	// A message that is larger than max_bytes would never come.
+	nc := t.f.log.nc
+	limit := max(tailBytes, 2*nc.MaxPayload())
+	req := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`, n, limit, tailExpires.Nanoseconds(), tailHeartbeat.Nanoseconds())
+	if err := nc.PublishRequest(t.f.log.api+".CONSUMER.MSG.NEXT."+t.f.stream+"."+t.consumer, inbox, []byte(req)); err != nil {
 		t.fail(err)
 	}
 	return nil
@@ -128,108 +156,67 @@ func (t *tail) signal() {
 	}
 }
 
-var errMissed = errors.New("a delivery was missed")
-
-// receive is the subscription's callback.
-func (t *tail) receive(inbox string, m *nats.Msg) {
-	if len(m.Data) == 0 && m.Header != nil {
-		if status := m.Header.Get("Status"); status != "" {
-			t.status(inbox, status, m)
-			return
-		}
-	}
-	msg, dseq, ok := parseDelivery(m)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if inbox != t.inbox || t.broken != nil || !ok {
-		return
-	}
-	if dseq != t.dseq+1 || msg.seq <= t.got {
-		t.broken = errMissed
-		t.signal()
-		return
-	}
-	t.dseq, t.got, t.heard = dseq, msg.seq, time.Now()
-	t.asked--
-	t.buf = append(t.buf, msg)
-	if len(t.buf) == 1 {
-		t.signal()
-	}
-}
-
-// status handles the server's words about a request.
-func (t *tail) status(inbox, status string, m *nats.Msg) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if inbox != t.inbox {
-		return
-	}
-	t.heard = time.Now()
-	pending, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
-	desc := m.Header.Get("Description")
-	switch {
-	case status == "100": // heartbeat
-		if last, err := strconv.ParseUint(m.Header.Get("Nats-Last-Consumer"), 10, 64); err == nil && last != t.dseq && t.broken == nil {
-			t.broken = errMissed
-		}
-	case status == "408" || strings.Contains(desc, "MaxBytes") || strings.Contains(desc, "Batch Completed"):
-		// The request ended with a part of it not delivered.
-		t.asked = max(0, t.asked-pending)
-	default: // 409 consumer deleted, leadership change; 503 no responders; 404
-		t.broken = fmt.Errorf("status %s: %s", status, desc)
-	}
-	t.signal()
-}
-
-// next waits for messages and returns all that have come, in order. They
-// stay valid until the next call. Errors end the source, except the
-// context's.
+// next waits for messages and returns all that have come, in order; none when
+// the server has nothing more for the moment. They stay valid until the next
+// call. Errors end the source, except the context's.
 func (t *tail) next(ctx context.Context) ([]message, error) {
-	timer := time.NewTimer(2 * tailHeartbeat)
+	timer := time.NewTimer(tailSilence)
 	defer timer.Stop()
 	for {
+		if t.f.closed.Load() {
+			return nil, t.closedError()
+		}
 		t.mu.Lock()
 		if len(t.buf) > 0 {
 			out := t.buf
-			t.buf, t.spare = t.spare[:0], out
+			clear(t.lent) // so that its payloads can be collected
+			t.buf, t.lent = t.lent[:0], out
+			t.idle = false
 			t.mu.Unlock()
-			t.cursor = out[len(out)-1].seq
 			return out, t.ask()
 		}
-		broken, silent := t.broken, time.Since(t.heard) > 2*tailHeartbeat+tailHeartbeat/2
+		broken := t.broken != nil || (t.asked > 0 && time.Since(t.heard) > tailSilence)
+		idle := t.idle
+		t.idle = false
 		t.mu.Unlock()
-		if broken != nil || silent {
+		switch {
+		case broken:
 			if err := t.restart(ctx); err != nil {
 				return nil, err
 			}
 			continue
+		case idle:
+			return nil, nil
 		}
 		if err := t.ask(); err != nil {
 			return nil, err
 		}
-		timer.Reset(2 * tailHeartbeat)
+		timer.Reset(tailSilence)
 		select {
 		case <-t.arrived:
 		case <-timer.C:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-t.f.closing:
-			return nil, fmt.Errorf("eventlog: read of feed %q: %w", t.f.name, ErrClosed)
+			return nil, t.closedError()
 		}
 	}
 }
 
-// restart makes the consumer anew, after making sure that the log still is
-// the one that was read: a start beyond its end would be accepted silently
-// and skip what is appended next.
+func (t *tail) closedError() error {
+	return fmt.Errorf("eventlog: read of feed %q: %w", t.f.name, ErrClosed)
+}
+
+// restart makes the consumer anew, for as long as it takes the server to come
+// back.
 func (t *tail) restart(ctx context.Context) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		err := t.f.checkRange(ctx, t.cursor, t.filter != "")
+		err := t.start(ctx)
 		if err == nil {
 			t.f.stats.restarts.Add(1)
-			err = t.start(ctx)
+			return nil
 		}
-		if err == nil || !errors.Is(err, ErrUnavailable) {
+		if !errors.Is(err, ErrUnavailable) {
 			return err
 		}
 		select {
@@ -237,7 +224,7 @@ func (t *tail) restart(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-t.f.closing:
-			return fmt.Errorf("eventlog: read of feed %q: %w", t.f.name, ErrClosed)
+			return t.closedError()
 		}
 	}
 }
@@ -255,36 +242,4 @@ func (t *tail) stop() {
 		_ = t.f.log.nc.Publish(t.f.log.api+".CONSUMER.DELETE."+t.f.stream+"."+t.consumer, nil)
 		t.consumer = ""
 	}
-}
-
-// parseDelivery reads a consumer's delivery. Its reply subject says where the
-// message stands:
-//
-//	$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<tm>.<pending>
-//	$JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<tm>.<pending>[.<token>]
-func parseDelivery(m *nats.Msg) (msg message, dseq uint64, ok bool) {
-	const prefix = "$JS.ACK."
-	if !strings.HasPrefix(m.Reply, prefix) {
-		return msg, 0, false
-	}
-	dots := strings.Count(m.Reply, ".")
-	skip := 5
-	if dots > 8 {
-		skip = 7
-	}
-	rest := m.Reply
-	for range skip {
-		_, rest, _ = strings.Cut(rest, ".")
-	}
-	var n [3]uint64
-	for i := range n {
-		var field string
-		field, rest, _ = strings.Cut(rest, ".")
-		v, err := strconv.ParseUint(field, 10, 64)
-		if err != nil {
-			return msg, 0, false
-		}
-		n[i] = v
-	}
-	return message{seq: n[0], time: time.Unix(0, int64(n[2])).UTC(), subject: m.Subject, header: m.Header, data: m.Data}, n[1], true
 }

@@ -81,10 +81,7 @@ func encodeAs[T any](c Codec, dst []byte, v any) (out []byte, err error) {
 	t := v.(T)
 	// Through the pointer, so that methods with a pointer receiver are found
 	// as they are when decoding.
-	if _, ok := any(&t).(msgMarshaler); ok {
-		return c.Append(dst, &t)
-	}
-	return c.Append(dst, v)
+	return c.Append(dst, &t)
 }
 
 func decodeAs[T any](c Codec, data []byte) (v any, err error) {
@@ -118,7 +115,7 @@ func newRegistry(feed string, opts []FeedOption) (*registry, error) {
 		cfg.problems.add("a nil codec")
 		cfg.codec = MsgPack
 	}
-	for _, c := range append(cfg.codecs, cfg.codec, MsgPack, JSON) {
+	for _, c := range append([]Codec{MsgPack, JSON, cfg.codec}, cfg.codecs...) {
 		r.addCodec(c, &cfg.problems)
 	}
 	return r, cfg.problems.err(fmt.Sprintf("feed %q", feed))
@@ -146,9 +143,11 @@ func (r *registry) addCodec(c Codec, p *problems) {
 		p.add("codec name %q: use lower-case letters, digits and '-'", name)
 		return
 	}
-	if _, ok := r.codecs[name]; !ok {
-		r.codecs[name] = c
+	if o, ok := r.codecs[name]; ok && reflect.TypeOf(o) != reflect.TypeOf(c) {
+		p.add("codec name %q is taken by %T: what it wrote would be read by %T", name, o, c)
+		return
 	}
+	r.codecs[name] = c
 }
 
 // typeOf finds the registered type of a value that a caller wants to append.

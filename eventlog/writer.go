@@ -50,39 +50,42 @@ func newWriter(f *Feed) (*writer, error) {
 	}
 	var err error
 	if w.sub, err = f.log.nc.Subscribe(w.inbox+"*", w.onAck); err != nil {
-		return nil, f.serverError("open", err)
+		return nil, f.serverError(context.Background(), "open", err)
 	}
 	// Acknowledgements are bounded by what is in flight.
 	if err := w.sub.SetPendingLimits(-1, -1); err != nil {
-		return nil, f.serverError("open", err)
+		_ = w.sub.Unsubscribe()
+		return nil, f.serverError(context.Background(), "open", err)
 	}
+	w.reconnects = f.log.nc.Stats().Reconnects
 	w.wg.Go(w.janitor)
 	return w, nil
 }
 
-// submit hands a commit to the server, after waiting for a free slot.
-func (w *writer) submit(ctx context.Context, pr prepared) (*Pending, error) {
+// submit hands a commit to the server, after waiting for a free slot. An
+// error means that nothing was sent, and p has no outcome.
+func (w *writer) submit(ctx context.Context, p *Pending) error {
+	pr := p.pr
 	select {
 	case w.slots <- struct{}{}:
 	default:
 		select {
 		case w.slots <- struct{}{}:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("eventlog: append to %s/%s: not sent, %d are in flight: %w", w.f.name, pr.draft.Key, cap(w.slots), context.Cause(ctx))
+			return fmt.Errorf("eventlog: append to %s/%s: not sent, %d are in flight: %w", w.f.name, pr.draft.Key, cap(w.slots), context.Cause(ctx))
 		case <-w.stop:
-			return nil, fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
+			return fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
 		}
 	}
-	p := newPending(w.f, pr)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		<-w.slots
-		return nil, fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
+		return fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
 	}
 	w.token++
 	p.token = w.token
-	p.deadline = time.Now().Add(w.f.log.opts.ResolveTimeout)
+	p.deadline = time.Now().Add(w.f.resolve)
 	pr.msg.Reply = w.inbox + strconv.FormatUint(p.token, 36)
 	w.inflight[p.token] = p
 	if len(w.inflight) == 1 {
@@ -93,7 +96,7 @@ func (w *writer) submit(ctx context.Context, pr prepared) (*Pending, error) {
 	}
 	// Publishing under the lock keeps the order in which callers came.
 	w.publish(p)
-	return p, nil
+	return nil
 }
 
 // publish sends a commit; w.mu is held. What fails here is sent again by the
@@ -102,9 +105,9 @@ func (w *writer) publish(p *Pending) {
 	err := w.f.log.nc.PublishMsg(p.pr.msg)
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
-		w.settle(p, Position{}, &TooLargeError{Feed: w.f.name, Key: p.pr.draft.Key, Size: p.pr.msg.Size(), Max: int(w.f.log.nc.MaxPayload())})
+		w.settle(p, Position{}, w.orAmbiguous(p, w.tooLarge(p)))
 		return
-	case errors.Is(err, nats.ErrConnectionClosed):
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
 		w.settle(p, Position{}, w.closedError(p))
 		return
 	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
@@ -121,12 +124,21 @@ func (w *writer) publish(p *Pending) {
 	}
 }
 
-// closedError is definite for a commit that never went out, or in vain.
 func (w *writer) closedError(p *Pending) error {
+	return w.orAmbiguous(p, fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, p.pr.draft.Key, ErrClosed))
+}
+
+func (w *writer) tooLarge(p *Pending) error {
+	return &TooLargeError{Feed: w.f.name, Key: p.pr.draft.Key, Size: p.pr.msg.Size(), Max: int(w.f.log.nc.MaxPayload())}
+}
+
+// orAmbiguous is err where no send of the commit may have been stored, and
+// otherwise ambiguous: a refusal says nothing about the sends before it.
+func (w *writer) orAmbiguous(p *Pending, err error) error {
 	if p.open == 0 {
-		return fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, p.pr.draft.Key, ErrClosed)
+		return err
 	}
-	return w.ambiguous(p, ErrClosed)
+	return w.ambiguous(p, err)
 }
 
 func (w *writer) ambiguous(p *Pending, why error) error {
@@ -139,6 +151,10 @@ func (w *writer) settle(p *Pending, pos Position, err error) {
 		return // a second answer, to a commit that was sent twice
 	}
 	delete(w.inflight, p.token)
+	// Another round follows a conflict of an identified append.
+	if !p.pr.natural || !errors.Is(err, ErrConflict) {
+		w.f.stats.outcome(p.pr, err)
+	}
 	p.finish(pos, err)
 	<-w.slots
 }
@@ -160,11 +176,14 @@ func (w *writer) onAck(m *nats.Msg) {
 	case ackStored:
 		w.settle(p, Position{Feed: w.f.name, Seq: a.Seq}, nil)
 	case ackRetry:
-		// Not stored; the janitor sends it again.
-		p.open--
+		// Not stored, or not to be understood; the janitor sends it again.
+		if !a.garbled {
+			p.open--
+		}
 		p.sent = time.Time{}
 	case ackRefused:
-		w.settle(p, Position{}, w.refusal(p, a))
+		p.open--
+		w.settle(p, Position{}, w.orAmbiguous(p, w.refusal(p, a)))
 	case ackConflict:
 		if p.sends == 1 {
 			// It was sent once, so the commit in its way is another's.
@@ -179,7 +198,7 @@ func (w *writer) onAck(m *nats.Msg) {
 
 func (w *writer) refusal(p *Pending, a ack) error {
 	if a.Error.ErrorCode == codeTooLarge {
-		return &TooLargeError{Feed: w.f.name, Key: p.pr.draft.Key, Size: p.pr.msg.Size(), Max: int(w.f.log.nc.MaxPayload())}
+		return w.tooLarge(p)
 	}
 	return &ServerError{Feed: w.f.name, Op: "append", Code: int(a.Error.ErrorCode), Description: a.Error.Description}
 }
@@ -199,27 +218,27 @@ func (w *writer) lookInto(p *Pending, a ack) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		p.busy = false
-		switch {
-		case known:
+		if known {
 			w.settle(p, pos, err)
-		default:
-			p.sent = time.Time{} // send it again
+			return
 		}
+		p.sent = time.Time{} // send it again
 	})
 }
 
-// verdict finds out what became of a commit. known is false where it
-// certainly isn't in the log and may be sent again.
+// verdict finds out what became of a commit. known is false where that can't
+// be said yet: the commit is sent again, which is safe until its deadline.
 func (w *writer) verdict(ctx context.Context, p *Pending, a ack) (pos Position, err error, known bool) {
 	if a.outcome() == ackDuplicate {
 		// The server compares IDs across the stream; ours count within a key.
 		m, ok, err := w.f.get(ctx, getRequest{Seq: a.Seq})
-		switch {
-		case err != nil || !ok:
-			return pos, w.ambiguous(p, err), true
-		case m.subject != p.pr.msg.Subject:
+		if err != nil {
+			return pos, nil, false
+		}
+		if ok && m.subject != p.pr.msg.Subject {
 			return pos, fmt.Errorf("eventlog: append to %s/%s: %w: ID %q is at %s@%d already", w.f.name, p.pr.draft.Key, ErrIdentity, p.pr.id, w.f.name, a.Seq), true
 		}
+		// Where it isn't there any more it was trimmed, after it was stored.
 		return Position{Feed: w.f.name, Seq: a.Seq}, nil, true
 	}
 	// Where the expectation held once, the first commit of the key behind
@@ -227,22 +246,18 @@ func (w *writer) verdict(ctx context.Context, p *Pending, a ack) (pos Position, 
 	next, found, err := w.f.get(ctx, getRequest{Seq: p.pr.draft.Expect.seq + 1, NextFor: p.pr.msg.Subject})
 	switch {
 	case err != nil:
-		return pos, w.ambiguous(p, err), true
+		return pos, nil, false
 	case found && next.get(headerID) == p.pr.id:
 		return Position{Feed: w.f.name, Seq: next.seq}, nil, true
-	case !p.pr.draft.Expect.exact:
-		return pos, nil, false
-	case !found && a.actual() == 0:
-		return pos, nil, false // a write in flight, that came to nothing so far
+	case !found && a.outcome() == ackInFlight:
+		return pos, nil, false // of somebody else, or ours; not decided
 	}
-	head, ok, err := w.f.get(ctx, getRequest{LastFor: p.pr.msg.Subject})
-	if err != nil {
-		return pos, w.ambiguous(p, err), true
+	// The server named the head where it knew it. It may have moved on since.
+	actual := a.actual()
+	if head, ok, err := w.f.get(ctx, getRequest{LastFor: p.pr.msg.Subject}); err == nil && ok {
+		actual = head.seq
 	}
-	if actual := head.seq; ok && actual == p.pr.draft.Expect.seq {
-		return pos, nil, false
-	}
-	return pos, w.conflict(p, head.seq), true
+	return pos, w.conflict(p, actual), true
 }
 
 // janitor sends commits again whose acknowledgement is overdue, and gives
@@ -272,7 +287,7 @@ func (w *writer) sweep(now time.Time) bool {
 	for _, p := range w.overdue(now) {
 		switch {
 		case now.After(p.deadline) && p.open == 0:
-			w.settle(p, Position{}, fmt.Errorf("eventlog: append to %s/%s: %w: nothing was stored in %v", w.f.name, p.pr.draft.Key, ErrUnavailable, w.f.log.opts.ResolveTimeout))
+			w.settle(p, Position{}, fmt.Errorf("eventlog: append to %s/%s: %w: nothing was stored in %v", w.f.name, p.pr.draft.Key, ErrUnavailable, w.f.resolve))
 		case now.After(p.deadline):
 			w.settle(p, Position{}, w.ambiguous(p, nats.ErrTimeout))
 		default:

@@ -21,6 +21,9 @@ const (
 	maxTips      = 1024 // more than this many git isn't told to leave out
 )
 
+// afterAppend is a seam for the test that kills the process there.
+var afterAppend = func() {}
+
 // errRewritten says that what was imported is no longer part of the history.
 var errRewritten = errors.New("the history was rewritten")
 
@@ -244,6 +247,7 @@ func (im *importer) write(ctx context.Context, target string, batch []githist.Co
 		}); err != nil {
 			return err
 		}
+		afterAppend()
 		im.imported++
 		im.done(1)
 	}
@@ -278,6 +282,7 @@ func (im *importer) writeChanges(ctx context.Context, batch []githist.Commit) er
 				}
 				mu.Lock()
 				im.seen = max(im.seen, at.Seq)
+				afterAppend()
 				mu.Unlock()
 			}
 		})

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// row is a measured figure: ours, the baseline's, and their ratio, over the
+// rounds.
+type row struct {
+	figure
+	ours, base, quotient spread
+	note                 string
+}
+
+// reporter prints rows as they come.
+type reporter interface{ report(row) error }
+
+// errFloor is a ratio that is worse than what the case promises.
+var errFloor = errors.New("below its floor")
+
+// measureAll measures the cases one after another. A ratio below its floor
+// makes the run fail at its end; everything else at once.
+func measureAll(ctx context.Context, e *env, prof *profiler, cases []*benchCase, rounds int, out reporter) error {
+	var low []error
+	for _, c := range cases {
+		rows, err := measure(ctx, e, prof, c, rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		for _, r := range rows {
+			if err := out.report(r); err != nil {
+				return err
+			}
+			if !e.quick && r.quotient.median < c.floor {
+				low = append(low, fmt.Errorf("%s: %w: ratio %.3g, at least %.3g", r.name, errFloor, r.quotient.median, c.floor))
+			}
+		}
+	}
+	return errors.Join(low...)
+}
+
+// measure lets the sides of a case take turns.
+func measure(ctx context.Context, e *env, prof *profiler, c *benchCase, rounds int) ([]row, error) {
+	if c.setup != nil {
+		if err := c.setup(ctx, e); err != nil {
+			return nil, fmt.Errorf("setup: %w", err)
+		}
+	}
+	figures := c.allFigures()
+	ours, base := make([][]float64, len(figures)), make([][]float64, len(figures))
+	for range rounds {
+		a, err := turn(ctx, e, c.ours, prof.of(sideOurs), len(figures))
+		if err != nil {
+			return nil, fmt.Errorf("ours: %w", err)
+		}
+		b, err := turn(ctx, e, c.base, prof.of(sideBaseline), len(figures))
+		if err != nil {
+			return nil, fmt.Errorf("baseline: %w", err)
+		}
+		if err := sameWork(a, b); err != nil {
+			return nil, err
+		}
+		for i := range figures {
+			ours[i], base[i] = append(ours[i], a.values[i]), append(base[i], b.values[i])
+		}
+	}
+	rows := make([]row, len(figures))
+	for i, f := range figures {
+		rows[i] = row{figure: f, ours: spreadOf(ours[i]), base: spreadOf(base[i])}
+		// Of each round's own ratio, since the two of a round had the same
+		// neighbours on the machine.
+		q := make([]float64, rounds)
+		for k := range q {
+			q[k] = f.ratio.of(ours[i][k], base[i][k])
+		}
+		rows[i].quotient = spreadOf(q)
+		if c.note != nil {
+			rows[i].note = c.note()
+		}
+	}
+	return rows, nil
+}
+
+func turn(ctx context.Context, e *env, s side, prof *profiler, figures int) (sample, error) {
+	if ctx.Err() != nil {
+		return sample{}, context.Cause(ctx)
+	}
+	r, err := s(ctx, e, &clock{prof: prof})
+	if err == nil && len(r.values) != figures {
+		err = fmt.Errorf("%d figures, not %d", len(r.values), figures)
+	}
+	return r, err
+}
+
+// sameWork refuses to compare sides of which one did less.
+func sameWork(a, b sample) error {
+	if a.count != b.count || a.count == 0 {
+		return fmt.Errorf("not the same work: ours did %d, the baseline %d", a.count, b.count)
+	}
+	if a.bytes != b.bytes && a.bytes != 0 && b.bytes != 0 {
+		return fmt.Errorf("not the same work: ours has %d bytes, the baseline %d", a.bytes, b.bytes)
+	}
+	return nil
+}

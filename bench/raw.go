@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// transport is how the baseline's client reaches the server in its process.
+type transport string
+
+const (
+	pipe transport = "in-process pipe"
+	tcp  transport = "loopback TCP"
+)
+
+// raw is a server and a client of it without anything of ours.
+type raw struct {
+	srv    *server.Server
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	config jetstream.StreamConfig
+}
+
+// rawOptions are those that eventlog gives to its embedded server.
+func rawOptions(dir string, t transport) *server.Options {
+	return &server.Options{
+		ServerName:             "raw",
+		DontListen:             t != tcp,
+		Host:                   "127.0.0.1",
+		Port:                   server.RANDOM_PORT,
+		NoSigs:                 true,
+		NoLog:                  true,
+		JetStream:              true,
+		StoreDir:               dir,
+		SyncInterval:           syncInterval,
+		MaxPayload:             maxPayload,
+		MaxPending:             4 * server.MAX_PENDING_SIZE,
+		DisableJetStreamBanner: true,
+	}
+}
+
+// openRaw starts a server on a directory, connects, and waits for JetStream,
+// which is what eventlog.Open does.
+func openRaw(ctx context.Context, dir string, t transport, config jetstream.StreamConfig) (_ *raw, err error) {
+	r := &raw{config: config}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	if r.srv, err = server.NewServer(rawOptions(dir, t)); err != nil {
+		return nil, err
+	}
+	r.srv.Start()
+	for !r.srv.ReadyForConnections(100 * time.Millisecond) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	url, opts := r.srv.ClientURL(), []nats.Option(nil)
+	if t == pipe {
+		url, opts = "", append(opts, nats.InProcessServer(r.srv))
+	}
+	if r.nc, err = nats.Connect(url, opts...); err != nil {
+		return nil, err
+	}
+	if r.js, err = jetstream.New(r.nc); err != nil {
+		return nil, err
+	}
+	_, err = r.js.AccountInfo(ctx)
+	return r, err
+}
+
+// create makes the stream, with the settings of a feed's.
+func (r *raw) create(ctx context.Context) error {
+	_, err := r.js.CreateStream(ctx, r.config)
+	return err
+}
+
+func (r *raw) state(ctx context.Context) (jetstream.StreamState, error) {
+	s, err := r.js.Stream(ctx, r.config.Name)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	return s.CachedInfo().State, nil
+}
+
+// prefix is that of the subjects, before the key.
+func (r *raw) prefix() string { return appName + "." + feedName + "." }
+
+func (r *raw) close() {
+	if r.nc != nil {
+		r.nc.Close()
+	}
+	if r.srv != nil {
+		r.srv.Shutdown()
+		r.srv.WaitForShutdown()
+	}
+}
+
+// fastest tries each candidate for a baseline's settings, twice, with less to
+// do, and returns the one with the best time. With -quick it is the first.
+func fastest[T any](ctx context.Context, e *env, what string, candidates []T, try func(context.Context, *env, T) (sample, time.Duration, error)) (best T, err error) {
+	if e.quick {
+		return candidates[0], nil
+	}
+	least := make([]time.Duration, len(candidates))
+	for range 2 {
+		for i, c := range candidates {
+			if ctx.Err() != nil {
+				return best, context.Cause(ctx)
+			}
+			s, took, err := try(ctx, e.less(), c)
+			if err != nil {
+				return best, fmt.Errorf("%v: %w", c, err)
+			}
+			if s.count == 0 {
+				return best, fmt.Errorf("%v: %w", c, errors.New("it did nothing"))
+			}
+			if least[i] == 0 || took < least[i] {
+				least[i] = took
+			}
+		}
+	}
+	first := 0
+	for i := range candidates {
+		e.logf("%s, %v: %.0f/s", what, candidates[i], 0.0)
+		if least[i] < least[first] {
+			first = i
+		}
+	}
+	return candidates[first], nil
+}

@@ -1,0 +1,149 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// deaf opens a feed whose writer doesn't hear the first lost acknowledgements.
+func deaf(t *testing.T, lost int64) *Feed {
+	t.Helper()
+	l, err := Open(t.Context(), Options{
+		App: "deaf", Memory: true, RequestTimeout: 50 * time.Millisecond, ResolveTimeout: 3 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	f, err := l.Feed(t.Context(), "accounts", Type[goldenOpened]("opened"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.writer.sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	var left atomic.Int64
+	left.Store(lost)
+	f.writer.sub, err = l.nc.Subscribe(f.writer.inbox+"*", func(m *nats.Msg) {
+		if left.Add(-1) < 0 {
+			f.writer.onAck(m)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// An append whose acknowledgement is lost is sent again, is in the log once,
+// and its caller gets its position, whatever it expected (T1.1).
+func TestLostAcknowledgement(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before int
+		id     string
+		expect Expectation
+	}{
+		{"any", 1, "", ExpectAny},
+		{"new", 0, "", ExpectNew},
+		{"seq", 1, "", ExpectSeq(1)},
+		{"identified", 1, "me/1", ExpectAny},
+		{"identified-new", 0, "me/1", ExpectNew},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := deaf(t, 1)
+			ctx := t.Context()
+			for range c.before {
+				other := &nats.Msg{Subject: "deaf.accounts.k", Header: nats.Header{headerType: {"opened"}}}
+				if _, err := f.log.js.PublishMsg(ctx, other); err != nil {
+					t.Fatal(err)
+				}
+			}
+			at, err := f.AppendDraft(ctx, Draft{Key: "k", Expect: c.expect, ID: c.id, Events: []any{goldenOpened{"Ada"}}})
+			if want := uint64(c.before + 1); err != nil || at.Seq != want {
+				t.Fatalf("got %v, %v, want %d", at, err, want)
+			}
+			st, err := f.State(ctx)
+			if m := f.Metrics(); err != nil || st.Messages != uint64(c.before+1) || m.Retries == 0 || m.Commits != 1 || m.Conflicts != 0 {
+				t.Errorf("%d messages, %v, metrics %+v", st.Messages, err, m)
+			}
+		})
+	}
+}
+
+// A commit of somebody else that came first is a conflict even where our own
+// send was repeated.
+func TestLostConflict(t *testing.T) {
+	f := deaf(t, 1)
+	ctx := t.Context()
+	if _, err := f.log.js.PublishMsg(ctx, &nats.Msg{Subject: "deaf.accounts.k", Header: nats.Header{headerType: {"opened"}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []Expectation{ExpectNew, ExpectSeq(9)} {
+		_, err := f.Append(ctx, "k", e, goldenOpened{"Ada"})
+		if ce, ok := errors.AsType[*ConflictError](err); !ok || ce.Actual != 1 {
+			t.Errorf("expecting %v: %v", e, err)
+		}
+	}
+}
+
+// Acknowledgements that never come make an ErrAmbiguous at the deadline; the
+// commit that is sent again with the ID is there once.
+func TestAmbiguousAtTheDeadline(t *testing.T) {
+	f := deaf(t, 1<<40)
+	f.resolve = 200 * time.Millisecond
+	_, err := f.Append(t.Context(), "k", ExpectAny, goldenOpened{"Ada"})
+	ae, ok := errors.AsType[*AmbiguousError](err)
+	if !ok || !errors.Is(err, ErrAmbiguous) || !errors.Is(err, nats.ErrTimeout) || ae.ID == "" {
+		t.Fatalf("got %v", err)
+	}
+	l2 := &Log{opts: f.log.opts, nc: f.log.nc, js: f.log.js, api: f.log.api, feeds: map[string]*Feed{}}
+	g, err := l2.Feed(context.Background(), "accounts", Type[goldenOpened]("opened"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	at, err := g.AppendDraft(t.Context(), Draft{Key: "k", ID: ae.ID, Events: []any{goldenOpened{"Ada"}}})
+	if st, serr := g.State(t.Context()); err != nil || serr != nil || at.Seq != 1 || st.Messages != 1 {
+		t.Errorf("got %v, %v; %+v", at, err, st)
+	}
+}
+
+// The server's answers, as they are read.
+func TestParseAck(t *testing.T) {
+	for _, c := range []struct {
+		data string
+		want ackOutcome
+		seq  uint64
+	}{
+		{`{"stream":"s","seq":42}`, ackStored, 42},
+		{`{"stream":"s","domain":"error","seq": 42}`, ackStored, 42},
+		{`{"stream":"s","seq":42,"duplicate":true}`, ackDuplicate, 42},
+		{`{"stream":"s","seq":18446744073709551615}`, ackStored, 1<<64 - 1},
+		{`{"stream":"s","seq":0}`, ackRetry, 0},
+		{`{"stream":"s"`, ackRetry, 0},
+		{`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"s","seq":0}`, ackConflict, 0},
+		{`{"error":{"code":400,"err_code":10164,"description":"wrong last sequence"},"stream":"s","seq":0}`, ackInFlight, 0},
+		{`{"error":{"code":503,"err_code":10008,"description":"unavailable"},"stream":"s","seq":0}`, ackRetry, 0},
+		{`{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"s","seq":0}`, ackRefused, 0},
+		{`{"error":{"code":400,"err_code":10109,"description":"sealed"},"stream":"s","seq":0}`, ackRefused, 0},
+	} {
+		a := parseAck(&nats.Msg{Data: []byte(c.data)})
+		if a.outcome() != c.want || a.Seq != c.seq {
+			t.Errorf("%s: %v at %d, want %v", c.data, a.outcome(), a.Seq, c.want)
+		}
+	}
+	if a := parseAck(&nats.Msg{Header: nats.Header{"Status": {"503"}}}); a.outcome() != ackRetry || a.garbled {
+		t.Errorf("no responders: %+v", a)
+	}
+	conflict := parseAck(&nats.Msg{Data: []byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"s","seq":0}`)})
+	if conflict.actual() != 7 {
+		t.Errorf("actual %d, want 7", conflict.actual())
+	}
+}

@@ -1,0 +1,248 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Reader reads a feed in batches, as large as what has arrived. It is for
+// one goroutine at a time.
+type Reader struct {
+	f      *Feed
+	cfg    readConfig
+	filter string // subject, "" for all
+	src    *tail
+	end    uint64 // last sequence to read
+	cursor uint64 // last sequence that was read, or is known to be skipped
+	batch  []Commit
+	rest   []message
+	err    error
+}
+
+// readBatch bounds a batch, so that who applies it can take turns.
+const readBatch = 1024
+
+// NewReader starts reading; see Read. ctx bounds the start alone.
+func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, error) {
+	cfg := readConfig{until: math.MaxUint64}
+	for _, o := range opts {
+		o(&cfg)
+	}
+	if f.closed.Load() {
+		return nil, fmt.Errorf("eventlog: read of feed %q: %w", f.name, ErrClosed)
+	}
+	r := &Reader{f: f, cfg: cfg, cursor: cfg.after, end: cfg.until}
+	var err error
+	if cfg.keyed {
+		if r.filter, err = f.Subject(cfg.key); err != nil {
+			return nil, err
+		}
+	}
+	st, err := f.rangeCheck(ctx, cfg.after, cfg.trimmed)
+	if err != nil {
+		return nil, err
+	}
+	// Without After it can only be what is left: st.First is at least 1.
+	r.cursor = max(r.cursor, st.First-1)
+	if !cfg.follow || cfg.until <= st.Last {
+		if err := r.bound(ctx, st.Last); err != nil {
+			return nil, err
+		}
+	}
+	if r.cursor >= r.end {
+		return r, nil // nothing to read
+	}
+	r.src, err = f.openTail(ctx, r.cursor, r.filter, cfg.trimmed)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// bound sets the end of a reader of what is there now.
+func (r *Reader) bound(ctx context.Context, last uint64) error {
+	r.end = min(last, r.cfg.until)
+	if !r.cfg.keyed {
+		return nil
+	}
+	head, ok, err := r.f.get(ctx, getRequest{LastFor: r.filter})
+	if err != nil {
+		return err
+	}
+	if !ok {
+		r.end = 0
+		return nil
+	}
+	// Where the key's head is behind the end, reading ends when it arrives.
+	r.end = min(r.end, head.seq)
+	return nil
+}
+
+// Next waits for commits and returns those that have arrived, in order;
+// empty at the end. The batch and its commits are valid until the next call.
+// Errors are final, except the context's.
+func (r *Reader) Next(ctx context.Context) ([]Commit, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for len(r.rest) == 0 {
+		if r.cursor >= r.end {
+			return nil, nil
+		}
+		msgs, err := r.src.next(ctx)
+		if err == nil && len(msgs) == 0 {
+			err = r.idle(ctx)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				r.err = err
+			}
+			return nil, err
+		}
+		r.rest = msgs
+	}
+	if r.cursor >= r.end {
+		return nil, nil
+	}
+	n := min(len(r.rest), readBatch)
+	msgs := r.rest[:n]
+	r.rest = r.rest[n:]
+	return r.take(ctx, msgs)
+}
+
+// take decodes messages into the batch.
+func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
+	if cap(r.batch) < len(msgs) {
+		r.batch = make([]Commit, max(len(msgs), readBatch/4))
+	}
+	batch := r.batch[:len(msgs)]
+	for i, m := range msgs {
+		if m.seq > r.end {
+			r.cursor = r.end
+			return r.taken(batch[:i]), nil
+		}
+		err := r.account(ctx, m.seq)
+		if err == nil {
+			err = r.f.decode(&batch[i], m)
+		}
+		if err != nil {
+			// What came before the bad one is still good. Where only ctx ended,
+			// the next call goes on here.
+			if ctx.Err() != nil {
+				r.rest = append(slices.Clone(msgs[i:]), r.rest...)
+			} else {
+				r.err = err
+			}
+			if i > 0 {
+				return r.taken(batch[:i]), nil
+			}
+			return nil, err
+		}
+		r.cursor = m.seq
+	}
+	return r.taken(batch), nil
+}
+
+func (r *Reader) taken(batch []Commit) []Commit {
+	if len(batch) == 0 {
+		return nil
+	}
+	r.f.stats.read.Add(uint64(len(batch)))
+	return batch
+}
+
+// account makes sure that no sequence is missed: our feeds deny deletes, so
+// what is missing was trimmed, or is lost.
+func (r *Reader) account(ctx context.Context, seq uint64) error {
+	if r.cfg.keyed || seq == r.cursor+1 {
+		return nil
+	}
+	st, err := r.f.State(ctx)
+	if err != nil {
+		return err
+	}
+	e := &RangeError{Feed: r.f.name, Want: r.cursor + 1, First: seq, Last: st.Last, class: ErrGap}
+	if st.First >= seq {
+		if r.cfg.trimmed {
+			return nil
+		}
+		e.class, e.First = ErrTrimmed, st.First
+	}
+	return e
+}
+
+// idle is called when the server has nothing more for the moment. A reader
+// with an end that the log has reached would wait for ever where the rest was
+// trimmed, or where the key's next commit is behind the end.
+func (r *Reader) idle(ctx context.Context) error {
+	if r.end == math.MaxUint64 {
+		return nil
+	}
+	st, err := r.f.rangeCheck(ctx, r.cursor, r.cfg.trimmed || r.cfg.keyed)
+	if errors.Is(err, ErrUnavailable) {
+		return nil // the source notices, and waits for the server
+	}
+	if err != nil || st.Last < r.end {
+		return err
+	}
+	subject := r.filter
+	if subject == "" {
+		subject = r.f.prefix + ">"
+	}
+	next, ok, err := r.f.get(ctx, getRequest{Seq: r.cursor + 1, NextFor: subject})
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return nil
+	case err != nil || (ok && next.seq <= r.end):
+		return err // it is on its way
+	case r.cfg.trimmed || r.cfg.keyed:
+		r.cursor = r.end
+		return nil
+	case ok:
+		return r.account(ctx, next.seq)
+	}
+	return r.account(ctx, st.Last+1)
+}
+
+// Close ends reading. It may be called more than once.
+func (r *Reader) Close() error {
+	if r.src != nil {
+		r.src.stop()
+		r.src = nil
+	}
+	r.end, r.rest = 0, nil
+	return nil
+}
+
+// rangeCheck says whether the log can be read on behind a sequence, and what
+// it holds. Where trimmed is true, commits behind the sequence may be gone.
+func (f *Feed) rangeCheck(ctx context.Context, after uint64, trimmed bool) (State, error) {
+	st, err := f.State(ctx)
+	e := &RangeError{Feed: f.name, Want: after + 1, First: st.First, Last: st.Last}
+	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == int(jetstream.JSErrCodeStreamNotFound) {
+		e.class, e.recreated = ErrLostTail, true
+		return st, e
+	}
+	switch {
+	case err != nil:
+		return st, err
+	case st.Incarnation != f.incarnation:
+		e.class, e.recreated = ErrLostTail, true
+		return st, e
+	case after > st.Last:
+		e.class = ErrLostTail
+		return st, e
+	case st.First > after+1 && !trimmed:
+		e.class = ErrTrimmed
+		return st, e
+	}
+	return st, nil
+}

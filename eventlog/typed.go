@@ -1,0 +1,68 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// NameOf returns the name that T is registered under on a feed, or an
+// ErrInvalidType that says how to register it.
+func NameOf[T any](f *Feed) (string, error) {
+	t := reflect.TypeFor[T]()
+	if et, ok := f.reg.byType[t]; ok {
+		return et.name, nil
+	}
+	e := &TypeError{Feed: f.name, Type: t.String(), class: ErrInvalidType}
+	e.Reason = fmt.Sprintf("not registered: open the feed with eventlog.Type[%s](\"a-stable-name\")", t)
+	if t.Kind() == reflect.Pointer && f.reg.byType[t.Elem()] != nil {
+		e.Reason = fmt.Sprintf("registered as a value: use %s", t.Elem())
+	}
+	return "", e
+}
+
+// Decode decodes an event into T without going through an interface value.
+func Decode[T any](e Event) (T, error) {
+	var v T
+	err := e.Decode(&v)
+	return v, err
+}
+
+// Knows says whether an event type of this name is registered.
+func (f *Feed) Knows(typeName string) bool {
+	_, ok := f.reg.byName[typeName]
+	return ok
+}
+
+// TypeNames lists the registered event types in order.
+func (f *Feed) TypeNames() []string {
+	names := make([]string, 0, len(f.reg.byName))
+	for n := range f.reg.byName {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Size is the commit's payload in bytes.
+func (c *Commit) Size() int { return len(c.msg.data) }
+
+// DeleteStream removes a stream of this application, such as a feed's
+// (Feed.Stream) or the snapshots' ("KV_<app>_snapshots"), with all that it
+// holds. It is no error where there is none. What else runs on the feed gets
+// ErrLostTail.
+func (l *Log) DeleteStream(ctx context.Context, stream string) error {
+	if !strings.HasPrefix(strings.TrimPrefix(stream, "KV_"), l.opts.App+"_") {
+		return fmt.Errorf("eventlog: %w: stream %q isn't one of application %q", ErrInvalid, stream, l.opts.App)
+	}
+	err := l.js.DeleteStream(ctx, stream)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("eventlog: delete stream %s: %w", stream, err)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package natstest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Cluster is several servers that replicate streams among each other.
+type Cluster struct {
+	t       testing.TB
+	Servers []*Server
+}
+
+// StartCluster starts n servers and returns when they have elected a leader
+// and all are ready. conf is more configuration for each.
+func StartCluster(t testing.TB, n int, conf ...string) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t}
+	routes := make([]string, n)
+	ports := make([]int, n)
+	for i := range n {
+		ports[i] = freePort(t)
+		routes[i] = "nats-route://" + loopback(ports[i])
+	}
+	for i := range n {
+		cluster := fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }", loopback(ports[i]), strings.Join(routes, ", "))
+		s := prepare(t, fmt.Sprintf("n%d", i+1), freePort(t), append([]string{cluster}, conf...)...)
+		c.Servers = append(c.Servers, s)
+	}
+	for _, s := range c.Servers {
+		s.launch()
+	}
+	c.awaitMetaLeader()
+	for _, s := range c.Servers {
+		s.awaitReady()
+	}
+	return c
+}
+
+// URL names all servers, for clients.
+func (c *Cluster) URL() string {
+	urls := make([]string, len(c.Servers))
+	for i, s := range c.Servers {
+		urls[i] = s.URL()
+	}
+	return strings.Join(urls, ",")
+}
+
+// awaitMetaLeader waits until the servers agree on who decides where streams
+// go. Until then a server accepts connections and answers nothing about
+// streams.
+func (c *Cluster) awaitMetaLeader() {
+	c.t.Helper()
+	err := poll(c.t.Context(), patience, func(ctx context.Context) error {
+		leaders := make(map[string]bool)
+		for _, s := range c.Servers {
+			info, err := s.jsInfo(ctx)
+			if err != nil {
+				return fmt.Errorf("server %s: %w", s.name, err)
+			}
+			if info.Meta == nil || info.Meta.Leader == "" || info.Meta.Size != len(c.Servers) {
+				return fmt.Errorf("server %s knows no leader yet", s.name)
+			}
+			leaders[info.Meta.Leader] = true
+		}
+		if len(leaders) != 1 {
+			return fmt.Errorf("several leaders: %v", leaders)
+		}
+		return nil
+	})
+	if err != nil {
+		c.t.Fatalf("cluster: %v", err)
+	}
+}
+
+// Leader waits for a stream's leader among the servers that are up.
+func (c *Cluster) Leader(stream string) *Server {
+	c.t.Helper()
+	var leader *Server
+	err := poll(c.t.Context(), patience, func(ctx context.Context) error {
+		last := fmt.Errorf("stream %s has no leader", stream)
+		for _, s := range c.Servers {
+			if s.process() == nil {
+				continue
+			}
+			info, err := s.jsInfo(ctx)
+			switch {
+			case err != nil:
+				last = err
+			case info.leads(s.name, stream):
+				leader = s
+				return nil
+			}
+		}
+		return last
+	})
+	if err != nil {
+		c.t.Fatalf("cluster: %v", err)
+	}
+	return leader
+}

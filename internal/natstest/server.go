@@ -1,0 +1,162 @@
+package natstest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// patience is how long a server may take to get ready. It takes well below a
+// second on an idle machine, and a cluster some seconds.
+const patience = 60 * time.Second
+
+// Server is a nats-server process with JetStream on loopback. Its ports and
+// its directory stay the same over restarts. It is safe for concurrent use,
+// but starting and ending are one caller's business at a time.
+type Server struct {
+	t       testing.TB
+	name    string
+	host    string // 127.0.0.1:port
+	monitor string // 127.0.0.1:port
+	conf    string // path of the configuration
+	log     string // path of the log
+
+	mu   sync.Mutex
+	proc *Process // nil while it is down
+}
+
+// Start starts a server and returns when its JetStream is ready. conf is more
+// configuration, in the server's language, such as "authorization { token: x }".
+func Start(t testing.TB, conf ...string) *Server {
+	t.Helper()
+	s := prepare(t, "single", freePort(t), conf...)
+	s.launch()
+	s.awaitReady()
+	return s
+}
+
+// prepare writes a server's configuration.
+func prepare(t testing.TB, name string, port int, conf ...string) *Server {
+	t.Helper()
+	artifacts := t.ArtifactDir()
+	s := &Server{
+		t: t, name: name, host: loopback(port), monitor: loopback(freePort(t)),
+		conf: filepath.Join(artifacts, name+".conf"), log: filepath.Join(artifacts, name+".log"),
+	}
+	lines := append([]string{
+		"server_name: " + name,
+		"listen: " + s.host,
+		"http: " + s.monitor,
+		fmt.Sprintf("log_file: %q", s.log),
+		fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 4GB, max_memory_store: 1GB }", t.TempDir()),
+	}, conf...)
+	if err := os.WriteFile(s.conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of %s:\n%s", s.log, tailOf(s.log, 16<<10))
+		}
+	})
+	return s
+}
+
+// launch starts the process without waiting for anything.
+func (s *Server) launch() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc != nil {
+		s.t.Fatalf("server %s runs already", s.name)
+	}
+	s.proc = Run(s.t, exec.Command(Binary(s.t), "--config", s.conf))
+}
+
+// awaitReady waits until the server is healthy, which includes that it has
+// read its streams, and on a cluster that it is up to date with them.
+func (s *Server) awaitReady() {
+	s.t.Helper()
+	proc := s.process()
+	if proc == nil {
+		s.t.Fatalf("server %s is down", s.name)
+	}
+	err := poll(s.t.Context(), patience, func(ctx context.Context) error {
+		select {
+		case <-proc.Done():
+			return &finalError{fmt.Errorf("it ended: %w", proc.Wait(ctx))}
+		default:
+			return s.healthy(ctx)
+		}
+	})
+	if err != nil {
+		s.t.Fatalf("server %s doesn't get ready: %v", s.name, err)
+	}
+}
+
+func (s *Server) process() *Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proc
+}
+
+// take returns the process and forgets it.
+func (s *Server) take() *Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.proc
+	s.proc = nil
+	return p
+}
+
+// Name is the server's, as clusters have it.
+func (s *Server) Name() string { return s.name }
+
+// URL is where clients connect.
+func (s *Server) URL() string { return "nats://" + s.host }
+
+// Host is URL without the scheme.
+func (s *Server) Host() string { return s.host }
+
+// Kill ends the server at once (SIGKILL), and returns when it is gone.
+func (s *Server) Kill() {
+	if p := s.take(); p != nil {
+		p.Kill()
+	}
+}
+
+// Stop ends the server in an orderly way (SIGTERM), and returns when it is
+// gone.
+func (s *Server) Stop() {
+	s.t.Helper()
+	if p := s.take(); p != nil {
+		if err := p.Stop(); err != nil {
+			s.t.Errorf("server %s: %v", s.name, err)
+		}
+	}
+}
+
+// Restart starts a server that was stopped or killed, on the same port and
+// the same files, and returns when it is ready.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.launch()
+	s.awaitReady()
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint(port)) }
+
+// tailOf is the end of a file, for people.
+func tailOf(path string, size int) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[max(0, len(b)-size):])
+}
