@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -109,25 +110,37 @@ func (f *Feed) identify(pr prepared) (Position, error) {
 	defer cancel()
 	for {
 		pos, err, done := f.identifyOnce(ctx, pr)
-		if !done && ctx.Err() == nil {
+		if done {
+			return pos, err
+		}
+		var pause <-chan time.Time
+		if errors.Is(err, ErrUnavailable) {
+			pause = time.After(retryEvery)
+		} else if ctx.Err() == nil {
 			continue
 		}
-		if !done {
-			f.stats.refused.Add(1)
+		select {
+		case <-pause:
+			continue
+		case <-ctx.Done():
+			err = fmt.Errorf("eventlog: append to %s/%s: %w: ID %q could not be settled in %v, nothing was stored (%v)", f.name, pr.draft.Key, ErrUnavailable, pr.id, f.resolve, err)
+		case <-f.closing:
+			err = fmt.Errorf("eventlog: append to %s/%s: %w", f.name, pr.draft.Key, ErrClosed)
 		}
-		if !done || (ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded)) {
-			err = fmt.Errorf("eventlog: append to %s/%s: %w: ID %q could not be settled in %v: nothing was stored", f.name, pr.draft.Key, ErrUnavailable, pr.id, f.resolve)
-		}
-		return pos, err
+		f.stats.outcome(pr, err)
+		return Position{}, err
 	}
 }
 
 // identifyOnce is one round; done is false when another commit came between
-// looking and appending.
+// looking and appending (ErrConflict), and when the server doesn't answer
+// (ErrUnavailable).
 func (f *Feed) identifyOnce(ctx context.Context, pr prepared) (pos Position, err error, done bool) {
 	key := pr.draft.Key
 	head, seq, ok, err := f.findID(ctx, key, pr.id, pr.draft.After)
 	switch {
+	case errors.Is(err, ErrUnavailable) || (err != nil && ctx.Err() != nil):
+		return pos, err, false
 	case err != nil:
 		f.stats.outcome(pr, err)
 		return pos, err, true
@@ -144,6 +157,9 @@ func (f *Feed) identifyOnce(ctx context.Context, pr prepared) (pos Position, err
 	attempt.msg = &nats.Msg{Subject: pr.msg.Subject, Header: cloneHeader(pr.msg.Header, head), Data: pr.msg.Data}
 	inner := newPending(f, attempt)
 	if err := f.writer.submit(ctx, inner); err != nil {
+		if ctx.Err() != nil {
+			return pos, err, false
+		}
 		f.stats.outcome(pr, err)
 		return pos, err, true
 	}
@@ -151,7 +167,7 @@ func (f *Feed) identifyOnce(ctx context.Context, pr prepared) (pos Position, err
 	pos, err = inner.pos, inner.err
 	if errors.Is(err, ErrConflict) {
 		// Somebody was faster, perhaps with this very ID: look once more.
-		return pos, nil, false
+		return pos, err, false
 	}
 	if err == nil {
 		f.ids.add(key, pr.id, pos.Seq, head)

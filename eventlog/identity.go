@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"crypto/sha256"
+	"maps"
 	"strconv"
 	"sync"
 
@@ -158,9 +159,7 @@ func (f *Feed) findID(ctx context.Context, key, id string, after uint64) (head, 
 // cloneHeader copies a header and sets the expectation.
 func cloneHeader(h nats.Header, expect uint64) nats.Header {
 	c := make(nats.Header, len(h)+1)
-	for k, v := range h {
-		c[k] = v
-	}
+	maps.Copy(c, h)
 	c[nats.ExpectedLastSubjSeqHdr] = []string{strconv.FormatUint(expect, 10)}
 	return c
 }

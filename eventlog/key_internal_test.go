@@ -2,6 +2,8 @@ package eventlog
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -52,6 +54,20 @@ func TestKeyEncoding(t *testing.T) {
 		check(t, string(b))
 		check(t, string(rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "any")))
 	})
+}
+
+// The table of docs/format-commit.md.
+func TestKeyEncodingPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/format-commit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"acct-42", "eu.42", "a..b", "a b", "*", "100%"} {
+		enc, err := encodeKey(key)
+		if row := fmt.Sprintf("| `%s` | `%s` |", key, enc); err != nil || !strings.Contains(string(page), row) {
+			t.Errorf("no row %s; %v", row, err)
+		}
+	}
 }
 
 func TestKeyLimits(t *testing.T) {

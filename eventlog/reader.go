@@ -215,7 +215,7 @@ func (r *Reader) idle(ctx context.Context) error {
 // Close ends reading. It may be called more than once.
 func (r *Reader) Close() error {
 	if r.src != nil {
-		r.src.stop()
+		r.src.close()
 		r.src = nil
 	}
 	r.end, r.rest = 0, nil

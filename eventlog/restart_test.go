@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -114,6 +116,55 @@ func TestFollowLostTail(t *testing.T) {
 	after, err := f.Observe(ctx, 10, 12)
 	if err != nil || after.Prints[10] != before.Prints[10] || after.Prints[12] == before.Prints[12] {
 		t.Errorf("fingerprints: %v, %v, %v", before.Prints, after.Prints, err)
+	}
+}
+
+// T1.1: the server goes away under the appends, with some acknowledgements.
+// Each caller gets its position all the same, and nothing is there twice.
+func TestAppendThroughRestarts(t *testing.T) {
+	long(t)
+	ctx := logtest.Context(t)
+	s := startServer(t)
+	f := accounts(t, s.open(t))
+	var done atomic.Bool
+	var count atomic.Int64
+	var wg sync.WaitGroup
+	for g := range 6 {
+		wg.Go(func() {
+			key, last, n := fmt.Sprint("k", g), uint64(0), uint64(0)
+			for ; !done.Load(); n++ {
+				d := eventlog.Draft{Key: key, Events: []any{deposited{int64(n)}}}
+				switch g % 3 {
+				case 0:
+					d.Expect = eventlog.ExpectSeq(last)
+				case 1:
+					d.ID = eventlog.ActorID(key, n)
+				}
+				at, err := f.AppendDraft(ctx, d)
+				if err != nil || at.Seq <= last {
+					t.Errorf("%s: append %d: %v behind %d, %v", key, n, at, last, err)
+					return
+				}
+				last = at.Seq
+				count.Add(1)
+			}
+			if got, err := seqs(ctx, f, eventlog.OfKey(key)); err != nil || uint64(len(got)) != n || got[n-1] != last {
+				t.Errorf("%s: %d commits, want %d up to %d; %v", key, len(got), n, last, err)
+			}
+		})
+	}
+	for range 3 {
+		reached := count.Load() + 300
+		eventually(t, "appends go on", func() bool { return count.Load() > reached || t.Failed() })
+		s.stop()
+		s.start()
+	}
+	reached := count.Load() + 100
+	eventually(t, "appends go on", func() bool { return count.Load() > reached || t.Failed() })
+	done.Store(true)
+	wg.Wait()
+	if m := f.Metrics(); m.Retries == 0 || m.Ambiguous != 0 || m.Conflicts != 0 || m.Commits != uint64(count.Load()) {
+		t.Errorf("metrics %+v, %d appended", m, count.Load())
 	}
 }
 

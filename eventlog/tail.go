@@ -40,6 +40,8 @@ type tail struct {
 
 	consumer string
 	sub      *nats.Subscription
+	made     uint64           // the connection's reconnects when the consumer was made
+	back     chan nats.Status // wakes next when the connection is back, or closed
 
 	mu      sync.Mutex
 	inbox   string // of the present consumer: what comes on another is stale
@@ -56,7 +58,9 @@ type tail struct {
 
 func (f *Feed) openTail(ctx context.Context, after uint64, filter string, trimmed bool) (*tail, error) {
 	t := &tail{f: f, filter: filter, trimmed: trimmed, got: after, arrived: make(chan struct{}, 1)}
+	t.back = f.log.nc.StatusChanged(nats.CONNECTED)
 	if err := t.start(ctx); err != nil {
+		t.close()
 		return nil, err
 	}
 	return t, nil
@@ -72,6 +76,7 @@ func (t *tail) start(ctx context.Context) (err error) {
 		}
 	}()
 	inbox := t.f.log.nc.NewInbox()
+	t.made = t.f.log.nc.Stats().Reconnects
 	t.mu.Lock()
 	t.inbox, t.dseq, t.asked, t.idle, t.broken, t.heard = inbox, 0, 0, false, nil, time.Now()
 	after := t.got
@@ -175,7 +180,8 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 			t.mu.Unlock()
 			return out, t.ask()
 		}
-		broken := t.broken != nil || (t.asked > 0 && time.Since(t.heard) > tailSilence)
+		// What was asked for on a connection that broke doesn't come.
+		broken := t.broken != nil || t.made != t.f.log.nc.Stats().Reconnects || (t.asked > 0 && time.Since(t.heard) > tailSilence)
 		idle := t.idle
 		t.idle = false
 		t.mu.Unlock()
@@ -194,6 +200,10 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 		timer.Reset(tailSilence)
 		select {
 		case <-t.arrived:
+		case _, open := <-t.back:
+			if !open {
+				return nil, t.closedError() // the connection is closed for good
+			}
 		case <-timer.C:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -221,12 +231,22 @@ func (t *tail) restart(ctx context.Context) error {
 		}
 		select {
 		case <-time.After(wait):
+		case _, open := <-t.back:
+			if !open {
+				return t.closedError()
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-t.f.closing:
 			return t.closedError()
 		}
 	}
+}
+
+// close ends the source.
+func (t *tail) close() {
+	t.stop()
+	t.f.log.nc.RemoveStatusListener(t.back)
 }
 
 // stop ends the subscription and deletes the consumer, which would live on

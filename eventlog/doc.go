@@ -1,0 +1,52 @@
+// Package eventlog is the log of events: feeds on JetStream, appended to and
+// read in this process, on an embedded server or a cluster elsewhere.
+//
+// # What it guarantees
+//
+//   - A commit, the events of one append, is stored and read as a whole or
+//     not at all, also through kill -9.
+//   - Append returns nil only when the server has the commit; on a cluster, a
+//     quorum of the stream's replicas. What a power failure may take from an
+//     embedded log is bounded by Options.SyncInterval, and nothing with
+//     Options.SyncAlways.
+//   - An expectation (ExpectNew, ExpectSeq) is checked by the server, in the
+//     same step as the append: of several that expect the same, one succeeds.
+//   - A commit that is sent again with its ID is in its key once: at once,
+//     after the server has forgotten the ID, after restarts, and from several
+//     processes. What this process sends again by itself has an ID, too.
+//   - A feed is read in the order of its sequences, each commit once, without
+//     gaps, through reconnects and restarts of the server. Where that can't
+//     be done there is an error: ErrTrimmed, ErrLostTail, ErrGap, ErrCorrupt.
+//     Nothing is skipped silently.
+//   - A key is any non-empty string, and no two keys share commits. Applications
+//     and feeds don't either, whatever their names.
+//   - Errors have classes to test for with errors.Is. A definite one says
+//     that nothing was appended; what isn't known is an ErrAmbiguous.
+//
+// # What you may not assume
+//
+//   - There is no atomicity across keys or feeds: a commit is of one key.
+//   - There is no order across feeds, and commits of several writers to a
+//     feed are in the order in which the server took them.
+//   - ErrAmbiguous is neither success nor failure. Append again with
+//     Draft.ID set to the ID that the error carries.
+//   - IDs must be unique in their feed. One that names a commit of another
+//     key is an ErrIdentity within the server's window for duplicates, and
+//     unnoticed later.
+//   - Event time is the server's clock, which may be set back: order is by
+//     sequence alone.
+//   - Events and Commits that reading lends out, and their Data, are valid
+//     until the next step. Decoded values are yours.
+//   - Reading one key reads the blocks that its commits lie in: milliseconds
+//     to a tenth of a second in a large feed. Keep state in projections.
+//   - A purge on the server is trusted to be a trim: it shows as ErrTrimmed
+//     to those who hadn't read so far.
+//
+// # Way through the files
+//
+// open: log.go, options.go, connect.go, embedded.go, feed.go, types.go,
+// codec.go; append: draft.go, append.go, writer.go, ack.go, identified.go,
+// identity.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
+// event.go; ask the server: server.go. What is stored is in
+// docs/format-commit.md.
+package eventlog
