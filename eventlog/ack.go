@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -36,14 +35,10 @@ const (
 // parseAck reads an answer. The usual one, {"stream":"s","seq":42}, is read
 // without reflection: at the server's speed that is a tenth of the cost of
 // an append. A stream's name can't contain a quote, so the search is safe.
-func parseAck(m *nats.Msg) (a ack) {
-	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		a.noResponders = true
-		return a
-	}
+func parseAck(data []byte) (a ack) {
 	const seq = `"seq":`
-	if i := bytes.Index(m.Data, []byte(seq)); i >= 0 && !bytes.Contains(m.Data, []byte(`"error"`)) && !bytes.Contains(m.Data, []byte(`"duplicate"`)) {
-		digits := m.Data[i+len(seq):]
+	if i := bytes.Index(data, []byte(seq)); i >= 0 && !bytes.Contains(data, []byte(`"error"`)) && !bytes.Contains(data, []byte(`"duplicate"`)) {
+		digits := data[i+len(seq):]
 		for len(digits) > 0 && digits[0] == ' ' {
 			digits = digits[1:]
 		}
@@ -57,7 +52,7 @@ func parseAck(m *nats.Msg) (a ack) {
 		}
 	}
 	a = ack{}
-	if err := json.Unmarshal(m.Data, &a); err != nil || (a.Error == nil && a.Seq == 0) {
+	if err := json.Unmarshal(data, &a); err != nil || (a.Error == nil && a.Seq == 0) {
 		a.garbled = true
 	}
 	return a

@@ -37,8 +37,8 @@ func (f *Feed) AppendDraft(ctx context.Context, d Draft) (Position, error) {
 //
 // An error that it returns itself is definite: nothing was sent.
 func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
-	pr, err := f.prepare(d)
-	if err != nil {
+	p := newPending(f)
+	if err := f.prepare(&p.pr, d); err != nil {
 		return nil, err
 	}
 	if f.closed.Load() {
@@ -47,8 +47,8 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("eventlog: append to %s/%s: not sent: %w", f.name, d.Key, context.Cause(ctx))
 	}
-	p := newPending(f, pr)
-	if pr.natural || f.queues.busy(d.Key) {
+	var err error
+	if p.pr.natural || f.queues.busy(d.Key) {
 		err = f.enqueue(ctx, p)
 	} else {
 		err = f.writer.submit(ctx, p)
@@ -78,9 +78,7 @@ type Pending struct {
 	busy     bool      // an outcome is being looked into
 }
 
-func newPending(f *Feed, pr prepared) *Pending {
-	return &Pending{f: f, pr: pr, done: make(chan struct{})}
-}
+func newPending(f *Feed) *Pending { return &Pending{f: f, done: make(chan struct{})} }
 
 // ID is the commit's identity.
 func (p *Pending) ID() string { return p.pr.id }

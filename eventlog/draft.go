@@ -75,73 +75,104 @@ func ActorID(actor string, seq uint64) string {
 // prepared is a draft that passed every check and is encoded.
 type prepared struct {
 	draft   Draft
-	msg     *nats.Msg
+	msg     outgoing
 	id      string
 	events  int
 	natural bool // the ID was given by the caller
 }
 
-// prepare checks and encodes a draft; it touches nothing.
-func (f *Feed) prepare(d Draft) (prepared, error) {
-	p := prepared{draft: d, id: d.ID, events: len(d.Events), natural: d.ID != ""}
-	subject, err := f.Subject(d.Key)
-	if err != nil {
-		return p, err
+// outgoing is a message on its way to the stream. Its header is a list, not
+// a map: most have three fields, and every append makes one.
+type outgoing struct {
+	subject string
+	header  []field
+	data    []byte
+	few     [4]field // where header stands while it is short
+}
+
+type field struct{ name, value string }
+
+// size is the message's, as the server counts it.
+func (m *outgoing) size() int { return m.headerSize() + len(m.data) }
+
+func (m *outgoing) headerSize() int {
+	n := len(headerLine) + len("\r\n")
+	for _, h := range m.header {
+		n += len(h.name) + len(h.value) + len(": \r\n")
 	}
-	payload, types, err := encodePayload(f.name, f.reg, d.Events)
-	if err != nil {
-		return p, err
+	return n
+}
+
+// with is the message with a further header field; m stays as it is.
+func (m *outgoing) with(name, value string) outgoing {
+	h := make([]field, 0, len(m.header)+1)
+	for _, f := range m.header {
+		if f.name != name {
+			h = append(h, f)
+		}
+	}
+	return outgoing{subject: m.subject, data: m.data, header: append(h, field{name, value})}
+}
+
+// prepare checks and encodes a draft into p, which must not be copied
+// afterwards; it touches nothing else.
+func (f *Feed) prepare(p *prepared, d Draft) (err error) {
+	p.draft, p.id, p.events, p.natural = d, d.ID, len(d.Events), d.ID != ""
+	m := &p.msg
+	if m.subject, err = f.Subject(d.Key); err != nil {
+		return err
+	}
+	var types string
+	if m.data, types, err = encodePayload(f.name, f.reg, d.Events); err != nil {
+		return err
 	}
 	if p.id == "" {
 		p.id = nuid.Next()
 	} else if len(p.id) > 256 {
-		return p, fmt.Errorf("eventlog: ID: %w: it has %d bytes, more than 256", ErrInvalid, len(p.id))
+		return fmt.Errorf("eventlog: ID: %w: it has %d bytes, more than 256", ErrInvalid, len(p.id))
 	}
-	h := nats.Header{headerID: {p.id}, headerType: {types}}
+	m.header = append(m.few[:0], field{headerID, p.id}, field{headerType, types})
 	if len(d.Events) > 1 {
-		h[headerEvents] = []string{strconv.Itoa(len(d.Events))}
+		m.header = append(m.header, field{headerEvents, strconv.Itoa(len(d.Events))})
 	}
 	if c := f.reg.codec.Name(); c != MsgPack.Name() {
-		h[headerCodec] = []string{c}
+		m.header = append(m.header, field{headerCodec, c})
+	}
+	if d.Expect.exact {
+		m.header = append(m.header, field{nats.ExpectedLastSubjSeqHdr, strconv.FormatUint(d.Expect.seq, 10)})
 	}
 	if d.Causation != "" {
-		h[headerCausation] = []string{d.Causation}
+		m.header = append(m.header, field{headerCausation, d.Causation})
 	}
 	if d.Correlation != "" {
-		h[headerCorrelation] = []string{d.Correlation}
+		m.header = append(m.header, field{headerCorrelation, d.Correlation})
 	}
 	if !d.Seen.IsEmpty() {
-		h[headerSeen] = []string{d.Seen.String()}
+		m.header = append(m.header, field{headerSeen, d.Seen.String()})
 	}
 	for name, v := range d.Header {
 		if err := validHeaderName(name); err != nil {
-			return p, err
+			return err
 		}
-		h[name] = []string{v}
+		m.header = append(m.header, field{name, v})
 	}
-	if d.Expect.exact {
-		h[nats.ExpectedLastSubjSeqHdr] = []string{strconv.FormatUint(d.Expect.seq, 10)}
-	}
-	p.msg = &nats.Msg{Subject: subject, Header: h, Data: payload}
-	return p, f.checkSize(p)
+	return f.checkMessage(p)
 }
 
-// checkSize also validates the headers' values, since it looks at each.
-func (f *Feed) checkSize(p prepared) error {
-	size := len("NATS/1.0\r\n\r\n")
-	for name, vs := range p.msg.Header {
-		if !validHeaderValue(vs[0]) {
-			return fmt.Errorf("eventlog: header %s: %w: %q: use text without control characters, and without spaces at its ends", name, ErrInvalid, vs[0])
+// checkMessage checks the header's values and the size.
+func (f *Feed) checkMessage(p *prepared) error {
+	for _, h := range p.msg.header {
+		if !validHeaderValue(h.value) {
+			return fmt.Errorf("eventlog: header %s: %w: %q: use text without control characters, and without spaces at its ends", h.name, ErrInvalid, h.value)
 		}
-		size += len(name) + len(vs[0]) + len(": \r\n")
 	}
 	const maxHeaders = 64<<10 - 1
 	limit := int(f.log.nc.MaxPayload())
-	switch {
-	case size > maxHeaders:
-		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: size, Max: maxHeaders}
-	case size+len(p.msg.Data) > limit:
-		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: size + len(p.msg.Data), Max: limit}
+	switch n := p.msg.headerSize(); {
+	case n > maxHeaders:
+		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n, Max: maxHeaders}
+	case n+len(p.msg.data) > limit:
+		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n + len(p.msg.data), Max: limit}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,9 +94,9 @@ func (f *Feed) enqueue(ctx context.Context, p *Pending) error {
 func (f *Feed) serveKey(key string) {
 	for p := f.queues.next(key); p != nil; p = f.queues.next(key) {
 		if p.pr.natural {
-			p.finish(f.identify(p.pr))
+			p.finish(f.identify(&p.pr))
 		} else if err := f.writer.submit(context.Background(), p); err != nil {
-			f.stats.outcome(p.pr, err)
+			f.stats.outcome(&p.pr, err)
 			p.finish(Position{}, err)
 		}
 		<-f.queues.slots
@@ -105,7 +106,7 @@ func (f *Feed) serveKey(key string) {
 // identify gives one append its outcome: its rounds of looking and appending
 // take Options.ResolveTimeout at most, and an append that was sent has as
 // long for its answer.
-func (f *Feed) identify(pr prepared) (Position, error) {
+func (f *Feed) identify(pr *prepared) (Position, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), f.resolve)
 	defer cancel()
 	for {
@@ -135,7 +136,7 @@ func (f *Feed) identify(pr prepared) (Position, error) {
 // identifyOnce is one round; done is false when another commit came between
 // looking and appending (ErrConflict), and when the server doesn't answer
 // (ErrUnavailable).
-func (f *Feed) identifyOnce(ctx context.Context, pr prepared) (pos Position, err error, done bool) {
+func (f *Feed) identifyOnce(ctx context.Context, pr *prepared) (pos Position, err error, done bool) {
 	key := pr.draft.Key
 	head, seq, ok, err := f.findID(ctx, key, pr.id, pr.draft.After)
 	switch {
@@ -152,10 +153,12 @@ func (f *Feed) identifyOnce(ctx context.Context, pr prepared) (pos Position, err
 		f.stats.outcome(pr, err)
 		return pos, err, true
 	}
-	attempt := pr
-	attempt.draft.Expect = ExpectSeq(head)
-	attempt.msg = &nats.Msg{Subject: pr.msg.Subject, Header: cloneHeader(pr.msg.Header, head), Data: pr.msg.Data}
-	inner := newPending(f, attempt)
+	inner := newPending(f)
+	inner.pr = prepared{
+		draft: pr.draft, id: pr.id, events: pr.events, natural: true,
+		msg: pr.msg.with(nats.ExpectedLastSubjSeqHdr, strconv.FormatUint(head, 10)),
+	}
+	inner.pr.draft.Expect = ExpectSeq(head)
 	if err := f.writer.submit(ctx, inner); err != nil {
 		if ctx.Err() != nil {
 			return pos, err, false

@@ -3,11 +3,7 @@ package eventlog
 import (
 	"context"
 	"crypto/sha256"
-	"maps"
-	"strconv"
 	"sync"
-
-	"github.com/nats-io/nats.go"
 )
 
 // maxIdentityIDs bounds the IDs that the cache holds, of all keys together:
@@ -154,12 +150,4 @@ func (f *Feed) findID(ctx context.Context, key, id string, after uint64) (head, 
 	f.ids.extend(key, known, max(head, known), found)
 	seq, ok = found[idHash(id)]
 	return head, seq, ok, nil
-}
-
-// cloneHeader copies a header and sets the expectation.
-func cloneHeader(h nats.Header, expect uint64) nats.Header {
-	c := make(nats.Header, len(h)+1)
-	maps.Copy(c, h)
-	c[nats.ExpectedLastSubjSeqHdr] = []string{strconv.FormatUint(expect, 10)}
-	return c
 }

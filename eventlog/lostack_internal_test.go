@@ -24,14 +24,13 @@ func deaf(t *testing.T, lost int64) *Feed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.writer.sub.Unsubscribe(); err != nil {
-		t.Fatal(err)
-	}
+	w := f.writer
+	w.link.close()
 	var left atomic.Int64
 	left.Store(lost)
-	f.writer.sub, err = l.nc.Subscribe(f.writer.inbox+"*", func(m *nats.Msg) {
+	w.link, err = f.openLink(func(token uint64, data []byte, none bool) {
 		if left.Add(-1) < 0 {
-			f.writer.onAck(m)
+			w.onAck(token, data, none)
 		}
 	})
 	if err != nil {
@@ -134,15 +133,15 @@ func TestParseAck(t *testing.T) {
 		{`{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"s","seq":0}`, ackRefused, 0},
 		{`{"error":{"code":400,"err_code":10109,"description":"sealed"},"stream":"s","seq":0}`, ackRefused, 0},
 	} {
-		a := parseAck(&nats.Msg{Data: []byte(c.data)})
+		a := parseAck([]byte(c.data))
 		if a.outcome() != c.want || a.Seq != c.seq {
 			t.Errorf("%s: %v at %d, want %v", c.data, a.outcome(), a.Seq, c.want)
 		}
 	}
-	if a := parseAck(&nats.Msg{Header: nats.Header{"Status": {"503"}}}); a.outcome() != ackRetry || a.garbled {
+	if a := (ack{noResponders: true}); a.outcome() != ackRetry || a.garbled {
 		t.Errorf("no responders: %+v", a)
 	}
-	conflict := parseAck(&nats.Msg{Data: []byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"s","seq":0}`)})
+	conflict := parseAck([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"s","seq":0}`))
 	if conflict.actual() != 7 {
 		t.Errorf("actual %d, want 7", conflict.actual())
 	}

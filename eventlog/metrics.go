@@ -13,12 +13,12 @@ type feedStats struct {
 }
 
 // outcome counts what became of a commit.
-func (s *feedStats) outcome(pr prepared, err error) {
+func (s *feedStats) outcome(pr *prepared, err error) {
 	switch {
 	case err == nil:
 		s.commits.Add(1)
 		s.events.Add(uint64(pr.events))
-		s.bytes.Add(uint64(len(pr.msg.Data)))
+		s.bytes.Add(uint64(len(pr.msg.data)))
 	case errors.Is(err, ErrConflict):
 		s.conflicts.Add(1)
 	case errors.Is(err, ErrAmbiguous):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -20,18 +19,17 @@ import (
 // reply subject says which commit they are for.
 type writer struct {
 	f     *Feed
-	inbox string
-	sub   *nats.Subscription
+	link  link
 	slots chan struct{} // one for each commit in flight
 	wake  chan struct{} // starts the janitor
 	stop  chan struct{}
 	wg    sync.WaitGroup
 
-	mu         sync.Mutex
-	closed     bool
-	token      uint64
-	reconnects uint64 // of the connection, when last looked at
-	inflight   map[uint64]*Pending
+	mu       sync.Mutex
+	closed   bool
+	token    uint64
+	losses   uint64 // of the link, when last looked at
+	inflight map[uint64]*Pending
 }
 
 // retryEvery is how often commits in flight are looked at. A commit is sent
@@ -42,22 +40,16 @@ const retryEvery = 250 * time.Millisecond
 func newWriter(f *Feed) (*writer, error) {
 	w := &writer{
 		f:        f,
-		inbox:    f.log.nc.NewInbox() + ".",
 		slots:    make(chan struct{}, f.log.opts.MaxInFlight),
 		wake:     make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		inflight: make(map[uint64]*Pending),
 	}
 	var err error
-	if w.sub, err = f.log.nc.Subscribe(w.inbox+"*", w.onAck); err != nil {
+	if w.link, err = f.openLink(w.onAck); err != nil {
 		return nil, f.serverError(context.Background(), "open", err)
 	}
-	// Acknowledgements are bounded by what is in flight.
-	if err := w.sub.SetPendingLimits(-1, -1); err != nil {
-		_ = w.sub.Unsubscribe()
-		return nil, f.serverError(context.Background(), "open", err)
-	}
-	w.reconnects = f.log.nc.Stats().Reconnects
+	w.losses = w.link.losses()
 	w.wg.Go(w.janitor)
 	return w, nil
 }
@@ -65,7 +57,7 @@ func newWriter(f *Feed) (*writer, error) {
 // submit hands a commit to the server, after waiting for a free slot. An
 // error means that nothing was sent, and p has no outcome.
 func (w *writer) submit(ctx context.Context, p *Pending) error {
-	pr := p.pr
+	pr := &p.pr
 	select {
 	case w.slots <- struct{}{}:
 	default:
@@ -86,7 +78,6 @@ func (w *writer) submit(ctx context.Context, p *Pending) error {
 	w.token++
 	p.token = w.token
 	p.deadline = time.Now().Add(w.f.resolve)
-	pr.msg.Reply = w.inbox + strconv.FormatUint(p.token, 36)
 	w.inflight[p.token] = p
 	if len(w.inflight) == 1 {
 		select {
@@ -102,7 +93,7 @@ func (w *writer) submit(ctx context.Context, p *Pending) error {
 // publish sends a commit; w.mu is held. What fails here is sent again by the
 // janitor, except what can never succeed.
 func (w *writer) publish(p *Pending) {
-	err := w.f.log.nc.PublishMsg(p.pr.msg)
+	err := w.link.publish(&p.pr.msg, p.token)
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
 		w.settle(p, Position{}, w.orAmbiguous(p, w.tooLarge(p)))
@@ -129,7 +120,7 @@ func (w *writer) closedError(p *Pending) error {
 }
 
 func (w *writer) tooLarge(p *Pending) error {
-	return &TooLargeError{Feed: w.f.name, Key: p.pr.draft.Key, Size: p.pr.msg.Size(), Max: int(w.f.log.nc.MaxPayload())}
+	return &TooLargeError{Feed: w.f.name, Key: p.pr.draft.Key, Size: p.pr.msg.size(), Max: int(w.f.log.nc.MaxPayload())}
 }
 
 // orAmbiguous is err where no send of the commit may have been stored, and
@@ -153,19 +144,18 @@ func (w *writer) settle(p *Pending, pos Position, err error) {
 	delete(w.inflight, p.token)
 	// Another round follows a conflict of an identified append.
 	if !p.pr.natural || !errors.Is(err, ErrConflict) {
-		w.f.stats.outcome(p.pr, err)
+		w.f.stats.outcome(&p.pr, err)
 	}
 	p.finish(pos, err)
 	<-w.slots
 }
 
-// onAck is called by the client for each acknowledgement, one at a time.
-func (w *writer) onAck(m *nats.Msg) {
-	token, err := strconv.ParseUint(m.Subject[len(w.inbox):], 36, 64)
-	if err != nil {
-		return
+// onAck is called by the link for each answer, one at a time.
+func (w *writer) onAck(token uint64, data []byte, noResponders bool) {
+	a := ack{noResponders: true}
+	if !noResponders {
+		a = parseAck(data)
 	}
-	a := parseAck(m)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.inflight[token]
@@ -235,7 +225,7 @@ func (w *writer) verdict(ctx context.Context, p *Pending, a ack) (pos Position, 
 		if err != nil {
 			return pos, nil, false
 		}
-		if ok && m.subject != p.pr.msg.Subject {
+		if ok && m.subject != p.pr.msg.subject {
 			return pos, fmt.Errorf("eventlog: append to %s/%s: %w: ID %q is at %s@%d already", w.f.name, p.pr.draft.Key, ErrIdentity, p.pr.id, w.f.name, a.Seq), true
 		}
 		// Where it isn't there any more it was trimmed, after it was stored.
@@ -243,7 +233,7 @@ func (w *writer) verdict(ctx context.Context, p *Pending, a ack) (pos Position, 
 	}
 	// Where the expectation held once, the first commit of the key behind
 	// the expected one is ours.
-	next, found, err := w.f.get(ctx, getRequest{Seq: p.pr.draft.Expect.seq + 1, NextFor: p.pr.msg.Subject})
+	next, found, err := w.f.get(ctx, getRequest{Seq: p.pr.draft.Expect.seq + 1, NextFor: p.pr.msg.subject})
 	switch {
 	case err != nil:
 		return pos, nil, false
@@ -254,7 +244,7 @@ func (w *writer) verdict(ctx context.Context, p *Pending, a ack) (pos Position, 
 	}
 	// The server named the head where it knew it. It may have moved on since.
 	actual := a.actual()
-	if head, ok, err := w.f.get(ctx, getRequest{LastFor: p.pr.msg.Subject}); err == nil && ok {
+	if head, ok, err := w.f.get(ctx, getRequest{LastFor: p.pr.msg.subject}); err == nil && ok {
 		actual = head.seq
 	}
 	return pos, w.conflict(p, actual), true
@@ -300,9 +290,9 @@ func (w *writer) sweep(now time.Time) bool {
 // overdue returns the commits to send again, in the order they came.
 func (w *writer) overdue(now time.Time) (late []*Pending) {
 	patience := w.f.log.opts.RequestTimeout
-	if n := w.f.log.nc.Stats().Reconnects; n != w.reconnects {
+	if n := w.link.losses(); n != w.losses {
 		// What was on its way when the connection broke may be lost.
-		w.reconnects, patience = n, 0
+		w.losses, patience = n, 0
 	}
 	for _, p := range w.inflight {
 		if !p.busy && (now.Sub(p.sent) > patience || now.After(p.deadline)) {
@@ -330,7 +320,7 @@ func (w *writer) close() {
 		}
 	}
 	close(w.stop)
-	_ = w.sub.Unsubscribe()
+	w.link.close()
 	w.mu.Lock()
 	for _, p := range waiting {
 		w.settle(p, Position{}, w.closedError(p))

@@ -1,0 +1,67 @@
+package eventlog
+
+import (
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+)
+
+// link carries a feed's publishes to the server, and its answers back.
+type link interface {
+	// publish hands a message over, behind all that were handed over before.
+	// The answer will carry the token. The errors are those of nats.go.
+	publish(m *outgoing, token uint64) error
+	// losses counts the connections that broke: what was on its way then may
+	// be lost.
+	losses() uint64
+	close()
+}
+
+// answer is what a link delivers: the token of the publish, and the server's
+// words. One is delivered at a time; data is lent.
+type answer func(token uint64, data []byte, noResponders bool)
+
+// openLink opens the fastest link that the log allows: a connection of its
+// own to an embedded server, else the log's connection.
+func (f *Feed) openLink(deliver answer) (link, error) {
+	if f.log.embedded != nil {
+		l, err := newWireLink(f.log.embedded.srv, deliver)
+		if err == nil {
+			return l, nil
+		}
+		f.log.opts.Logger.Warn().Err(err).Str("feed", f.name).Msg("eventlog: writing through the common connection")
+	}
+	l := &clientLink{nc: f.log.nc, inbox: f.log.nc.NewInbox() + "."}
+	var err error
+	if l.sub, err = l.nc.Subscribe(l.inbox+"*", func(m *nats.Msg) {
+		if token, err := strconv.ParseUint(m.Subject[len(l.inbox):], 36, 64); err == nil {
+			deliver(token, m.Data, len(m.Data) == 0 && m.Header.Get("Status") == "503")
+		}
+	}); err != nil {
+		return nil, err
+	}
+	// Answers are bounded by what is in flight.
+	if err := l.sub.SetPendingLimits(-1, -1); err != nil {
+		_ = l.sub.Unsubscribe()
+		return nil, err
+	}
+	return l, nil
+}
+
+// clientLink is the log's own connection.
+type clientLink struct {
+	nc    *nats.Conn
+	inbox string
+	sub   *nats.Subscription
+}
+
+func (l *clientLink) publish(m *outgoing, token uint64) error {
+	h := make(nats.Header, len(m.header))
+	for _, f := range m.header {
+		h[f.name] = []string{f.value}
+	}
+	return l.nc.PublishMsg(&nats.Msg{Subject: m.subject, Reply: l.inbox + strconv.FormatUint(token, 36), Header: h, Data: m.data})
+}
+
+func (l *clientLink) losses() uint64 { return l.nc.Stats().Reconnects }
+func (l *clientLink) close()         { _ = l.sub.Unsubscribe() }
