@@ -87,6 +87,7 @@ type outgoing struct {
 	subject string
 	header  []field
 	data    []byte
+	flow    string   // of a fast batch: the reply subject's part behind the token
 	few     [4]field // where header stands while it is short
 }
 
@@ -159,6 +160,9 @@ func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	return f.checkMessage(p)
 }
 
+// maxHeaderBytes is the server's limit of all headers together.
+const maxHeaderBytes = 64<<10 - 1
+
 // checkMessage checks the header's values and the size.
 func (f *Feed) checkMessage(p *prepared) error {
 	for _, h := range p.msg.header {
@@ -166,11 +170,10 @@ func (f *Feed) checkMessage(p *prepared) error {
 			return fmt.Errorf("eventlog: header %s: %w: %q: use text without control characters, and without spaces at its ends", h.name, ErrInvalid, h.value)
 		}
 	}
-	const maxHeaders = 64<<10 - 1
 	limit := int(f.log.nc.MaxPayload())
 	switch n := p.msg.headerSize(); {
-	case n > maxHeaders:
-		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n, Max: maxHeaders}
+	case n > maxHeaderBytes:
+		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n, Max: maxHeaderBytes}
 	case n+len(p.msg.data) > limit:
 		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n + len(p.msg.data), Max: limit}
 	}

@@ -85,7 +85,9 @@ type Event struct {
 func (e Event) Position() Position { return Position{Feed: e.Feed, Seq: e.Seq, Index: e.Index} }
 
 // ID is the commit's identity, with the index behind it where the commit has
-// several events. It is the same at every read.
+// several events. Where an import packed the commit out of several drafts, it
+// is made of the draft's identity in the same way. It is the same at every
+// read.
 func (e Event) ID() string {
 	if e.commit == nil {
 		return ""
@@ -93,7 +95,7 @@ func (e Event) ID() string {
 	if e.commit.Len() == 1 {
 		return e.commit.ID
 	}
-	return e.commit.ID + "." + strconv.Itoa(e.Index)
+	return e.commit.eventID(e.Index)
 }
 
 // Causation is the ID of the event or command that caused this one, or "".

@@ -146,6 +146,7 @@ func (f *Feed) streamConfig() jetstream.StreamConfig {
 		Duplicates:         f.log.opts.DuplicateWindow,
 		AllowDirect:        true,
 		AllowAtomicPublish: true,
+		AllowBatchPublish:  true,
 		DenyDelete:         true,
 		Metadata: map[string]string{
 			metaFormat:      formatVersion,

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 )
@@ -33,8 +34,9 @@ func (f *Feed) openLink(deliver answer) (link, error) {
 	}
 	l := &clientLink{nc: f.log.nc, inbox: f.log.nc.NewInbox() + "."}
 	var err error
-	if l.sub, err = l.nc.Subscribe(l.inbox+"*", func(m *nats.Msg) {
-		if token, err := strconv.ParseUint(m.Subject[len(l.inbox):], 36, 64); err == nil {
+	if l.sub, err = l.nc.Subscribe(l.inbox+">", func(m *nats.Msg) {
+		head, _, _ := strings.Cut(m.Subject[len(l.inbox):], ".")
+		if token, err := strconv.ParseUint(head, 36, 64); err == nil {
 			deliver(token, m.Data, len(m.Data) == 0 && m.Header.Get("Status") == "503")
 		}
 	}); err != nil {
@@ -60,7 +62,7 @@ func (l *clientLink) publish(m *outgoing, token uint64) error {
 	for _, f := range m.header {
 		h[f.name] = []string{f.value}
 	}
-	return l.nc.PublishMsg(&nats.Msg{Subject: m.subject, Reply: l.inbox + strconv.FormatUint(token, 36), Header: h, Data: m.data})
+	return l.nc.PublishMsg(&nats.Msg{Subject: m.subject, Reply: l.inbox + strconv.FormatUint(token, 36) + m.flow, Header: h, Data: m.data})
 }
 
 func (l *clientLink) losses() uint64 { return l.nc.Stats().Reconnects }
