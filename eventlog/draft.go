@@ -87,7 +87,7 @@ type outgoing struct {
 	subject string
 	header  []field
 	data    []byte
-	flow    string   // of a fast batch: the reply subject's part behind the token
+	flow    []byte   // of a fast batch; lent: the reply subject's part behind the token
 	few     [4]field // where header stands while it is short
 }
 

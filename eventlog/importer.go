@@ -28,14 +28,16 @@ type importer struct {
 	packer  *packer
 
 	ids     importIDs
+	alone   [1]importDraft
 	batch   *fastBatch // nil: none is open
 	dropped uint64     // messages of the batch that were acknowledged and forgotten
 	pending []*importCommit
-	sent    int    // so many of pending are in the batch; <= len(pending)
-	bytes   int    // in those
-	losses  uint64 // of the link, when the batch began
-	known   uint64 // up to here the log's IDs are in ids
-	careful bool   // a message of an earlier batch may still be on its way
+	spare   []*importCommit // to be used again
+	sent    int             // so many of pending are in the batch; <= len(pending)
+	bytes   int             // in those
+	losses  uint64          // of the link, when the batch began
+	known   uint64          // up to here the log's IDs are in ids
+	careful bool            // a message of an earlier batch may still be on its way
 	trouble time.Time
 	enabled bool // the stream was asked to take batches
 	refused bool // the server refused a commit for good
@@ -50,6 +52,7 @@ type importCommit struct {
 	prepared
 	drafts []importDraft // at least 1
 	sent   bool          // at least once
+	single [1]importDraft
 }
 
 func (f *Feed) newImporter(ctx context.Context, opts ImportOptions) (*importer, error) {
@@ -188,7 +191,8 @@ func (im *importer) accept(ctx context.Context, d importDraft) error {
 		}
 	}
 	if im.opts.Pack == 1 {
-		return im.emit(ctx, []importDraft{d})
+		im.alone[0] = d
+		return im.emit(ctx, im.alone[:])
 	}
 	for _, ds := range im.packer.add(d, time.Now()) {
 		if err := im.emit(ctx, ds); err != nil {
@@ -253,9 +257,25 @@ func (im *importer) emit(ctx context.Context, ds []importDraft) error {
 // importReserve are the bytes that the first commit of a batch has more.
 const importReserve = 128
 
-// encode makes a commit.
+// fresh is an empty commit. Most of what an import allocates would be these.
+func (im *importer) fresh() *importCommit {
+	n := len(im.spare)
+	if n == 0 {
+		return new(importCommit)
+	}
+	c := im.spare[n-1]
+	im.spare = im.spare[:n-1]
+	*c = importCommit{}
+	return c
+}
+
+// encode makes a commit; it keeps ds only where that has several drafts.
 func (im *importer) encode(ds []importDraft) (*importCommit, error) {
-	c := &importCommit{drafts: ds}
+	c := im.fresh()
+	if c.drafts = ds; len(ds) == 1 {
+		c.single[0] = ds[0]
+		c.drafts = c.single[:]
+	}
 	d := ds[0].Draft
 	if len(ds) > 1 {
 		d.Events = nil

@@ -99,6 +99,7 @@ func (im *importer) collect() bool {
 		im.pending[n] = nil
 		im.bytes -= c.msg.size()
 		im.confirm(c)
+		im.spare = append(im.spare, c)
 		im.dropped++
 	}
 	im.pending = im.pending[n:]

@@ -62,7 +62,7 @@ func (l *clientLink) publish(m *outgoing, token uint64) error {
 	for _, f := range m.header {
 		h[f.name] = []string{f.value}
 	}
-	return l.nc.PublishMsg(&nats.Msg{Subject: m.subject, Reply: l.inbox + strconv.FormatUint(token, 36) + m.flow, Header: h, Data: m.data})
+	return l.nc.PublishMsg(&nats.Msg{Subject: m.subject, Reply: l.inbox + strconv.FormatUint(token, 36) + string(m.flow), Header: h, Data: m.data})
 }
 
 func (l *clientLink) losses() uint64 { return l.nc.Stats().Reconnects }
