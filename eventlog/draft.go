@@ -116,7 +116,8 @@ func (m *outgoing) with(name, value string) outgoing {
 }
 
 // prepare checks and encodes a draft into p, which must not be copied
-// afterwards; it touches nothing else.
+// afterwards; it touches nothing else. Where p has a payload already, its
+// memory is used again.
 func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	p.draft, p.id, p.events, p.natural = d, d.ID, len(d.Events), d.ID != ""
 	m := &p.msg
@@ -124,7 +125,7 @@ func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 		return err
 	}
 	var types string
-	if m.data, types, err = encodePayload(f.name, f.reg, d.Events); err != nil {
+	if m.data, types, err = appendPayload(m.data[:0], f.name, f.reg, d.Events); err != nil {
 		return err
 	}
 	if p.id == "" {

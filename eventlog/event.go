@@ -182,11 +182,16 @@ const (
 // encodePayload encodes a commit's events: a single one as it is, several in
 // an envelope. It returns the payload and the value of the type header.
 func encodePayload(feed string, reg *registry, events []any) (payload []byte, types string, err error) {
+	return appendPayload(nil, feed, reg, events)
+}
+
+// appendPayload is encodePayload into the memory of payload, which is empty.
+func appendPayload(payload []byte, feed string, reg *registry, events []any) (_ []byte, types string, err error) {
 	if len(events) == 0 || len(events) > MaxEvents {
 		return nil, "", fmt.Errorf("eventlog: feed %q: %w: a commit has 1 to %d events, not %d", feed, ErrInvalid, MaxEvents, len(events))
 	}
 	if len(events) == 1 {
-		return encodeEvent(feed, reg, nil, events[0])
+		return encodeEvent(feed, reg, payload, events[0])
 	}
 	var names []string
 	payload = append(payload, envelopeVersion)

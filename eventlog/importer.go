@@ -28,7 +28,6 @@ type importer struct {
 	packer  *packer
 
 	ids     importIDs
-	alone   [1]importDraft
 	batch   *fastBatch // nil: none is open
 	dropped uint64     // messages of the batch that were acknowledged and forgotten
 	pending []*importCommit
@@ -50,10 +49,13 @@ type importer struct {
 // importCommit is a commit on its way.
 type importCommit struct {
 	prepared
-	drafts []importDraft // at least 1
+	index  uint64        // of its first draft in the input
+	packed []importDraft // where it has several: all of them
 	sent   bool          // at least once
-	single [1]importDraft
 }
+
+// drafts is how many drafts a commit holds.
+func (c *importCommit) drafts() int { return max(1, len(c.packed)) }
 
 func (f *Feed) newImporter(ctx context.Context, opts ImportOptions) (*importer, error) {
 	st, err := f.State(ctx)
@@ -105,7 +107,7 @@ func (im *importer) consume(ctx context.Context, in *inlet) error {
 		clear(ds)
 		ds, done, bad = in.take(ds)
 		for i := range ds {
-			if err := im.accept(ctx, ds[i]); err != nil {
+			if err := im.accept(ctx, &ds[i]); err != nil {
 				return err
 			}
 		}
@@ -172,10 +174,10 @@ func (im *importer) report(now time.Time, last bool) {
 }
 
 // accept takes one draft in.
-func (im *importer) accept(ctx context.Context, d importDraft) error {
+func (im *importer) accept(ctx context.Context, d *importDraft) error {
 	im.res.Read++
 	if d.Expect.exact {
-		return im.fail(&d, fmt.Errorf("%w: an import appends whatever the key's state is", ErrInvalid))
+		return im.fail(d, fmt.Errorf("%w: an import appends whatever the key's state is", ErrInvalid))
 	}
 	if d.ID != "" {
 		if err := im.scan(ctx); err != nil {
@@ -184,17 +186,21 @@ func (im *importer) accept(ctx context.Context, d importDraft) error {
 		at, known, same := im.ids.claim(d.ID, d.Key)
 		switch {
 		case known && !same:
-			return im.fail(&d, fmt.Errorf("%w: %s@%d", ErrIdentity, im.f.name, at))
+			return im.fail(d, fmt.Errorf("%w: %s@%d", ErrIdentity, im.f.name, at))
 		case known:
 			im.skip(at)
 			return nil
 		}
 	}
 	if im.opts.Pack == 1 {
-		im.alone[0] = d
-		return im.emit(ctx, im.alone[:])
+		c, err := im.encodeOne(d)
+		if err != nil {
+			return im.fail(d, err)
+		}
+		im.pending = append(im.pending, c)
+		return im.pump(ctx)
 	}
-	for _, ds := range im.packer.add(d, time.Now()) {
+	for _, ds := range im.packer.add(*d, time.Now()) {
 		if err := im.emit(ctx, ds); err != nil {
 			return err
 		}
@@ -254,60 +260,71 @@ func (im *importer) emit(ctx context.Context, ds []importDraft) error {
 	return im.emit(ctx, ds[len(ds)/2:])
 }
 
-// importReserve are the bytes that the first commit of a batch has more.
-const importReserve = 128
-
 // fresh is an empty commit. Most of what an import allocates would be these.
-func (im *importer) fresh() *importCommit {
-	n := len(im.spare)
-	if n == 0 {
-		return new(importCommit)
+func (im *importer) fresh(index uint64) *importCommit {
+	c, n := new(importCommit), len(im.spare)
+	if n > 0 {
+		c, im.spare = im.spare[n-1], im.spare[:n-1]
+		data := c.msg.data
+		*c = importCommit{}
+		c.msg.data = data[:0]
 	}
-	c := im.spare[n-1]
-	im.spare = im.spare[:n-1]
-	*c = importCommit{}
+	c.index = index
 	return c
 }
 
-// encode makes a commit; it keeps ds only where that has several drafts.
+// encode makes a commit of drafts, and keeps them.
 func (im *importer) encode(ds []importDraft) (*importCommit, error) {
-	c := im.fresh()
-	if c.drafts = ds; len(ds) == 1 {
-		c.single[0] = ds[0]
-		c.drafts = c.single[:]
+	if len(ds) == 1 {
+		return im.encodeOne(&ds[0])
 	}
+	c := im.fresh(ds[0].index)
+	c.packed = ds
 	d := ds[0].Draft
-	if len(ds) > 1 {
-		d.Events = nil
-		for i := range ds {
-			if len(ds[i].Events) == 0 {
-				return nil, ErrInvalid // found when it is alone
-			}
-			d.Events = append(d.Events, ds[i].Events...)
+	d.Events = nil
+	for i := range ds {
+		if len(ds[i].Events) == 0 {
+			return nil, ErrInvalid // found when it is alone
 		}
+		d.Events = append(d.Events, ds[i].Events...)
 	}
 	if err := im.f.prepare(&c.prepared, d); err != nil {
 		return nil, err
 	}
-	if len(ds) > 1 && d.ID != "" {
+	if d.ID != "" {
 		c.msg.header = append(c.msg.header, field{headerIDs, packedIDs(ds)})
 		if err := im.f.checkMessage(&c.prepared); err != nil {
 			return nil, err
 		}
 	}
+	return c, im.checkReserve(c)
+}
+
+func (im *importer) encodeOne(d *importDraft) (*importCommit, error) {
+	c := im.fresh(d.index)
+	if err := im.f.prepare(&c.prepared, d.Draft); err != nil {
+		return nil, err
+	}
+	return c, im.checkReserve(c)
+}
+
+// importReserve are the bytes that the first commit of a batch has more.
+const importReserve = 128
+
+func (im *importer) checkReserve(c *importCommit) error {
 	h, limit := c.msg.headerSize(), int(im.f.log.nc.MaxPayload())-importReserve
 	if n := h + len(c.msg.data); n > limit {
-		return nil, &TooLargeError{Feed: im.f.name, Key: d.Key, Size: n, Max: limit}
+		return &TooLargeError{Feed: im.f.name, Key: c.draft.Key, Size: n, Max: limit}
 	}
 	if h > maxHeaderBytes-importReserve {
-		return nil, &TooLargeError{Feed: im.f.name, Key: d.Key, Size: h, Max: maxHeaderBytes - importReserve}
+		return &TooLargeError{Feed: im.f.name, Key: c.draft.Key, Size: h, Max: maxHeaderBytes - importReserve}
 	}
-	return c, nil
+	return nil
 }
 
 // confirm counts a commit of this import that is in the log.
 func (im *importer) confirm(c *importCommit) {
-	im.res.Appended += uint64(len(c.drafts))
+	im.res.Appended += uint64(c.drafts())
 	im.res.Commits++
 	im.res.Events += uint64(c.events)
 	im.f.stats.outcome(&c.prepared, nil)

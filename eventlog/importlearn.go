@@ -99,7 +99,7 @@ func (im *importer) recover(ctx context.Context) error {
 	if definite(st.err) && len(im.pending) > 0 {
 		im.refused = true
 		c := im.pending[0]
-		return im.fail(&c.drafts[0], &ServerError{Feed: im.f.name, Op: "append", Code: int(st.err.ErrorCode), Description: st.err.Description})
+		return im.fail(&importDraft{c.draft, c.index}, &ServerError{Feed: im.f.name, Op: "append", Code: int(st.err.ErrorCode), Description: st.err.Description})
 	}
 	return nil
 }
@@ -199,16 +199,20 @@ func (im *importer) remaining(c *importCommit, own map[[16]byte]bool) (*importCo
 		return c, nil
 	}
 	absent := func(d importDraft) bool { return im.ids.where(d.ID) == 0 }
-	if !slices.ContainsFunc(c.drafts, func(d importDraft) bool { return !absent(d) }) {
+	ds := c.packed
+	if ds == nil {
+		ds = []importDraft{{c.draft, c.index}}
+	}
+	if !slices.ContainsFunc(ds, func(d importDraft) bool { return !absent(d) }) {
 		return c, nil
 	}
-	if c.sent && !slices.ContainsFunc(c.drafts, absent) {
+	if c.sent && !slices.ContainsFunc(ds, absent) {
 		im.confirm(c)
 		im.reached(im.ids.where(c.id))
 		return nil, nil
 	}
 	var left []importDraft
-	for _, d := range c.drafts {
+	for _, d := range ds {
 		if absent(d) {
 			left = append(left, d)
 		} else {
