@@ -33,7 +33,8 @@ func (f *Feed) AppendDraft(ctx context.Context, d Draft) (Position, error) {
 // commits are on their way. What comes after it doesn't depend on ctx.
 // Commits that are handed over one after another reach the server in that
 // order, except those that had to be sent again. Those with an ID of yours,
-// whose identity is looked up first, keep it within their key alone.
+// whose identity is looked up first, keep it within their key alone, and so
+// do others to a key that such ones wait for. Ordered keeps it always.
 //
 // An error that it returns itself is definite: nothing was sent.
 func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
@@ -41,22 +42,25 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 	if err := f.prepare(&p.pr, d); err != nil {
 		return nil, err
 	}
-	if f.closed.Load() {
-		return nil, fmt.Errorf("eventlog: append to %s/%s: %w", f.name, d.Key, ErrClosed)
-	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("eventlog: append to %s/%s: not sent: %w", f.name, d.Key, context.Cause(ctx))
 	}
-	var err error
-	if p.pr.natural || f.queues.busy(d.Key) {
-		err = f.enqueue(ctx, p)
-	} else {
-		err = f.writer.submit(ctx, p)
-	}
-	if err != nil {
+	if err := f.start(ctx, p); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// start sends a prepared append on its way.
+func (f *Feed) start(ctx context.Context, p *Pending) error {
+	switch key := p.pr.draft.Key; {
+	case f.closed.Load():
+		return fmt.Errorf("eventlog: append to %s/%s: %w", f.name, key, ErrClosed)
+	case p.pr.natural || f.queues.busy(key):
+		return f.enqueue(ctx, p)
+	default:
+		return f.writer.submit(ctx, p)
+	}
 }
 
 // Pending is an append on its way.

@@ -13,8 +13,9 @@ import (
 // Expectation is what an append takes for granted about its key (optimistic
 // concurrency control). The zero value expects nothing.
 type Expectation struct {
-	exact bool
-	seq   uint64
+	exact    bool
+	previous bool // for Ordered alone
+	seq      uint64
 }
 
 var (
@@ -33,6 +34,8 @@ func (e Expectation) String() string {
 	switch {
 	case !e.exact:
 		return "any state"
+	case e.previous:
+		return "this handle's previous append"
 	case e.seq == 0:
 		return "a new key"
 	}
@@ -118,6 +121,9 @@ func (m *outgoing) with(name, value string) outgoing {
 // afterwards; it touches nothing else.
 func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	p.draft, p.id, p.events, p.natural = d, d.ID, len(d.Events), d.ID != ""
+	if d.Expect.previous {
+		return fmt.Errorf("eventlog: append to %s/%s: %w: ExpectPrevious is for the appends of an Ordered handle", f.name, d.Key, ErrInvalid)
+	}
 	m := &p.msg
 	if m.subject, err = f.Subject(d.Key); err != nil {
 		return err

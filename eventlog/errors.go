@@ -103,7 +103,9 @@ func (e *ConflictError) Error() string {
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
 // AmbiguousError is an ErrAmbiguous. The same commit sent again with this ID
-// is appended at most once.
+// is appended at most once; where it had neither an ID nor an expectation,
+// that holds unless a copy of it was held up on its way for longer than
+// Options.DuplicateWindow.
 type AmbiguousError struct {
 	Feed string
 	Key  string
