@@ -143,12 +143,15 @@ type RangeError struct {
 	class error
 
 	recreated bool // the stream isn't the one that was opened, or is gone
+	reused    bool // another message is where the last one was that was read
 }
 
 func (e *RangeError) Error() string {
 	switch {
 	case e.recreated:
 		return fmt.Sprintf("eventlog: feed %q: %v: its stream was deleted, or deleted and created again, since the feed was opened: wanted %d, the last one is %d: what was derived from it must be rebuilt", e.Feed, e.class, e.Want, e.Last)
+	case e.reused:
+		return fmt.Sprintf("eventlog: feed %q lost its tail, and used sequence numbers again: message %d isn't the one that was read, the last one is %d: what was derived from the lost events must be rebuilt", e.Feed, e.Want-1, e.Last)
 	case e.class == ErrTrimmed:
 		return fmt.Sprintf("eventlog: feed %q was trimmed: wanted %d, the first one left is %d: restore a snapshot that reaches at least %d", e.Feed, e.Want, e.First, e.First-1)
 	case e.class == ErrLostTail:

@@ -49,6 +49,7 @@ type tail struct {
 	lent    []message     // what next returned last
 	heard   time.Time     // last sign of life, or when one was asked for
 	got     uint64        // last stream sequence received, or where reading starts
+	last    message       // the message there; none (seq 0) where it isn't known
 	dseq    uint64        // last consumer sequence received
 	asked   int           // messages asked for and not yet received; >= 0
 	idle    bool          // a heartbeat came: the server has nothing more for now
@@ -97,10 +98,39 @@ func (t *tail) start(ctx context.Context) (err error) {
 	// A start beyond the log's end is accepted silently, and then skips what
 	// is appended next. Looking after the consumer was made leaves no moment
 	// in which the log could lose its tail unseen.
-	if _, err := t.f.rangeCheck(ctx, after, t.trimmed || t.filter != ""); err != nil {
+	st, err := t.f.rangeCheck(ctx, after, t.trimmed || t.filter != "")
+	if err != nil {
+		return err
+	}
+	if err := t.recognise(ctx, after, st); err != nil {
 		return err
 	}
 	return t.ask()
+}
+
+// recognise makes sure that the log still has the message that reading goes
+// on behind. The numbers alone don't tell: a log that lost its tail uses them
+// again, and has soon grown beyond. The first time, it takes note.
+func (t *tail) recognise(ctx context.Context, after uint64, st State) error {
+	t.mu.Lock()
+	last := t.last
+	t.mu.Unlock()
+	if after == 0 || after < st.First || (last.seq == 0 && t.filter != "") {
+		return nil
+	}
+	m, ok, err := t.f.get(ctx, getRequest{Seq: after})
+	if err != nil || !ok {
+		return err
+	}
+	if last.seq == after && last.fingerprint() != m.fingerprint() {
+		return &RangeError{Feed: t.f.name, Want: after + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: true}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.got == after {
+		t.last = m
+	}
+	return nil
 }
 
 func (t *tail) createConsumer(ctx context.Context, from uint64) error {
