@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -102,38 +100,4 @@ func (r *raw) close() {
 		r.srv.Shutdown()
 		r.srv.WaitForShutdown()
 	}
-}
-
-// fastest tries each candidate for a baseline's settings, twice, with less to
-// do, and returns the one with the best time. With -quick it is the first.
-func fastest[T any](ctx context.Context, e *env, what string, candidates []T, try func(context.Context, *env, T) (sample, time.Duration, error)) (best T, err error) {
-	if e.quick {
-		return candidates[0], nil
-	}
-	least := make([]time.Duration, len(candidates))
-	for range 2 {
-		for i, c := range candidates {
-			if ctx.Err() != nil {
-				return best, context.Cause(ctx)
-			}
-			s, took, err := try(ctx, e.less(), c)
-			if err != nil {
-				return best, fmt.Errorf("%v: %w", c, err)
-			}
-			if s.count == 0 {
-				return best, fmt.Errorf("%v: %w", c, errors.New("it did nothing"))
-			}
-			if least[i] == 0 || took < least[i] {
-				least[i] = took
-			}
-		}
-	}
-	first := 0
-	for i := range candidates {
-		e.logf("%s, %v: %.0f/s", what, candidates[i], 0.0)
-		if least[i] < least[first] {
-			first = i
-		}
-	}
-	return candidates[first], nil
 }

@@ -37,8 +37,7 @@ const (
 // an append. A stream's name can't contain a quote, so the search is safe.
 func parseAck(data []byte) (a ack) {
 	const seq = `"seq":`
-	if i := bytes.Index(data, []byte(seq)); i >= 0 && !bytes.Contains(data, []byte(`"error"`)) && !bytes.Contains(data, []byte(`"duplicate"`)) {
-		digits := data[i+len(seq):]
+	if _, digits, ok := bytes.Cut(data, []byte(seq)); ok && !bytes.Contains(data, []byte(`"error"`)) && !bytes.Contains(data, []byte(`"duplicate"`)) {
 		for len(digits) > 0 && digits[0] == ' ' {
 			digits = digits[1:]
 		}

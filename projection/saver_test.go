@@ -265,4 +265,3 @@ func TestStartCancelled(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-

@@ -262,7 +262,8 @@ func (n *node) applyRun(f *eventlog.Feed, handlers map[string]handler, pos uint6
 	n.state.lock()
 	defer n.state.unlock()
 	var e eventlog.Event
-	err, stack := func() (err error, stack string) {
+	var stack string
+	err := func() (err error) {
 		defer containStack(&err, &stack)
 		for i := range run {
 			c := &run[i]
@@ -274,22 +275,22 @@ func (n *node) applyRun(f *eventlog.Feed, handlers map[string]handler, pos uint6
 				h := handlers[e.Type]
 				if h == nil {
 					if !f.Knows(e.Type) {
-						return fmt.Errorf("%w: %q: register it on the feed with eventlog.Type", eventlog.ErrUnknownType, e.Type), ""
+						return fmt.Errorf("%w: %q: register it on the feed with eventlog.Type", eventlog.ErrUnknownType, e.Type)
 					}
 					continue
 				}
 				if err := h(e); err != nil {
-					return err, ""
+					return err
 				}
 			}
 			if err := n.state.misused(); err != nil {
-				return err, ""
+				return err
 			}
 			n.state.commit()
 			applied += uint64(c.Len())
 			pos = c.Seq
 		}
-		return nil, ""
+		return nil
 	}()
 	if err != nil {
 		n.state.rollback()
