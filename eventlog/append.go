@@ -11,8 +11,9 @@ import (
 // cluster: a quorum), with the commit's position.
 //
 // Errors: ErrConflict (expect doesn't hold), ErrInvalidKey, ErrInvalidType,
-// ErrTooLarge, ErrIdentity, ErrRefused, ErrUnavailable, ErrClosed, and the
-// context's where it had ended before: nothing was appended. ErrAmbiguous:
+// ErrTooLarge, ErrIdentity, ErrRefused, ErrFull, ErrDenied, ErrMissing,
+// ErrRecreated, ErrUnavailable, ErrClosed, and the context's where it had
+// ended before: nothing was appended. ErrAmbiguous:
 // nobody knows yet, also when ctx ends before the answer; the error names the
 // ID to send it again with.
 func (f *Feed) Append(ctx context.Context, key string, expect Expectation, events ...any) (Position, error) {
@@ -41,8 +42,8 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.closed.Load() {
-		return nil, fmt.Errorf("eventlog: append to %s/%s: %w", f.name, d.Key, ErrClosed)
+	if err := f.usable(d.Key); err != nil {
+		return nil, err
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("eventlog: append to %s/%s: not sent: %w", f.name, d.Key, context.Cause(ctx))

@@ -52,7 +52,7 @@ func (l *Log) connect() error {
 	if err != nil {
 		return err
 	}
-	opts = append(append(opts, auth...), o.NATS...)
+	opts = append(append(append(opts, auth...), o.NATS...), l.deniedHandler())
 	l.nc, err = nats.Connect(url, opts...)
 	if err != nil {
 		if bad, ok := errors.AsType[*neturl.Error](err); ok {

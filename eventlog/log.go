@@ -22,6 +22,7 @@ type Log struct {
 	api      string // prefix of JetStream API subjects, "$JS.API"
 	embedded *embedded
 	ownConn  bool
+	denials  denials
 
 	opening sync.Mutex // held while a feed is opened; taken before mu
 	ending  sync.Once
@@ -85,6 +86,7 @@ func (l *Log) awaitJetStream(ctx context.Context) error {
 		case errors.Is(err, jetstream.ErrJetStreamNotEnabled) && l.opts.Conn == nil && l.embedded != nil,
 			errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
 			errors.Is(err, nats.ErrPermissionViolation),
+			errors.Is(err, ErrDenied),
 			errors.Is(err, nats.ErrConnectionClosed):
 			return fmt.Errorf("eventlog: the server at %s: %w: %w", l.nc.ConnectedUrlRedacted(), ErrUnavailable, err)
 		}
@@ -169,7 +171,8 @@ func (l *Log) Heads(ctx context.Context) (timeframe.Timeframe, error) {
 	return at, nil
 }
 
-// Healthy is nil while the log's server answers.
+// Healthy is nil while the log's server answers and every open feed passes
+// Check; otherwise it is all that is wrong.
 func (l *Log) Healthy(ctx context.Context) error {
 	l.mu.Lock()
 	closed := l.closed
@@ -183,15 +186,20 @@ func (l *Log) Healthy(ctx context.Context) error {
 	if err := l.ping(ctx); err != nil {
 		return fmt.Errorf("eventlog: %w: %w", ErrUnavailable, err)
 	}
-	return nil
+	var errs []error
+	for _, f := range l.Feeds() {
+		errs = append(errs, f.Check(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // ping asks the server's JetStream for a sign of life.
 func (l *Log) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.opts.RequestTimeout)
 	defer cancel()
+	ctx, done := l.watchDenied(ctx, l.api+".INFO")
 	_, err := l.js.AccountInfo(ctx)
-	return err
+	return done(err)
 }
 
 // Close waits for the appends in flight, for Options.ResolveTimeout at most,

@@ -27,7 +27,10 @@ type writer struct {
 	stop  chan struct{}
 	wg    sync.WaitGroup
 
+	undeny func()
+
 	mu         sync.Mutex
+	refused    map[string]int // publishes that the server didn't permit, by subject
 	closed     bool
 	token      uint64
 	reconnects uint64 // of the connection, when last looked at
@@ -47,11 +50,13 @@ func newWriter(f *Feed) (*writer, error) {
 		wake:     make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		inflight: make(map[uint64]*Pending),
+		refused:  make(map[string]int),
 	}
 	var err error
 	if w.sub, err = f.log.nc.Subscribe(w.inbox+"*", w.onAck); err != nil {
 		return nil, f.serverError(context.Background(), "open", err)
 	}
+	w.undeny = f.log.denials.watch(w.denied, f.prefix)
 	// Acknowledgements are bounded by what is in flight.
 	if err := w.sub.SetPendingLimits(-1, -1); err != nil {
 		_ = w.sub.Unsubscribe()
@@ -174,6 +179,7 @@ func (w *writer) onAck(m *nats.Msg) {
 	}
 	switch a.outcome() {
 	case ackStored:
+		w.f.keeper.acked(a.Seq)
 		w.settle(p, Position{Feed: w.f.name, Seq: a.Seq}, nil)
 	case ackRetry:
 		// Not stored, or not to be understood; the janitor sends it again.
@@ -285,7 +291,10 @@ func (w *writer) sweep(now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.overdue(now) {
+		barred := w.f.keeper.refusal()
 		switch {
+		case barred != nil:
+			w.settle(p, Position{}, w.orAmbiguous(p, barred))
 		case now.After(p.deadline) && p.open == 0:
 			w.settle(p, Position{}, fmt.Errorf("eventlog: append to %s/%s: %w: nothing was stored in %v", w.f.name, p.pr.draft.Key, ErrUnavailable, w.f.resolve))
 		case now.After(p.deadline):
@@ -303,6 +312,7 @@ func (w *writer) overdue(now time.Time) (late []*Pending) {
 	if n := w.f.log.nc.Stats().Reconnects; n != w.reconnects {
 		// What was on its way when the connection broke may be lost.
 		w.reconnects, patience = n, 0
+		clear(w.refused)
 	}
 	for _, p := range w.inflight {
 		if !p.busy && (now.Sub(p.sent) > patience || now.After(p.deadline)) {
@@ -330,6 +340,7 @@ func (w *writer) close() {
 		}
 	}
 	close(w.stop)
+	w.undeny()
 	_ = w.sub.Unsubscribe()
 	w.mu.Lock()
 	for _, p := range waiting {
