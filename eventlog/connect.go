@@ -16,6 +16,7 @@ func (l *Log) connect() error {
 	o := l.opts
 	if o.Conn != nil {
 		l.nc = o.Conn
+		l.hearDenied()
 		return nil
 	}
 	opts := []nats.Option{
@@ -52,7 +53,7 @@ func (l *Log) connect() error {
 	if err != nil {
 		return err
 	}
-	opts = append(append(append(opts, auth...), o.NATS...), l.deniedHandler())
+	opts = append(append(opts, auth...), o.NATS...)
 	l.nc, err = nats.Connect(url, opts...)
 	if err != nil {
 		if bad, ok := errors.AsType[*neturl.Error](err); ok {
@@ -61,6 +62,7 @@ func (l *Log) connect() error {
 		return fmt.Errorf("eventlog: connect to %s: %w: %w%s", redact(url), ErrUnavailable, err, hint(err))
 	}
 	l.ownConn = true
+	l.hearDenied()
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -21,7 +20,8 @@ type denials struct {
 	mu      sync.Mutex
 	next    int
 	waiting map[int]denialWatch
-	inbox   *PermissionError // subscriptions to inboxes are refused, until reconnected
+	inbox   *PermissionError // subscriptions to inboxes are refused
+	asOf    uint64           // after so many reconnects: the next one asks anew
 }
 
 type denialWatch struct {
@@ -49,7 +49,7 @@ func parseDenied(err error) *PermissionError {
 }
 
 // note takes an error that the connection reports by itself.
-func (d *denials) note(inboxPrefix string, err error) {
+func (d *denials) note(inboxPrefix string, reconnects uint64, err error) {
 	e := parseDenied(err)
 	if e == nil {
 		return
@@ -60,7 +60,7 @@ func (d *denials) note(inboxPrefix string, err error) {
 	}
 	d.mu.Lock()
 	if inbox {
-		d.inbox = e
+		d.inbox, d.asOf = e, reconnects
 	}
 	var tell []func(*PermissionError)
 	for _, w := range d.waiting {
@@ -85,16 +85,16 @@ func (w denialWatch) wants(e *PermissionError) bool {
 
 // watch calls tell for each violation of a publish to a subject that begins
 // with one of the prefixes, and where answers can't come in at all.
-func (d *denials) watch(tell func(*PermissionError), prefixes ...string) (stop func()) {
+func (d *denials) watch(reconnects uint64, tell func(*PermissionError), prefixes ...string) (stop func()) {
 	d.mu.Lock()
 	d.next++
-	id, inbox := d.next, d.inbox
+	id, inbox, asOf := d.next, d.inbox, d.asOf
 	if d.waiting == nil {
 		d.waiting = make(map[int]denialWatch)
 	}
 	d.waiting[id] = denialWatch{prefixes: prefixes, tell: tell}
 	d.mu.Unlock()
-	if inbox != nil {
+	if inbox != nil && asOf == reconnects {
 		tell(inbox)
 	}
 	return func() {
@@ -104,57 +104,23 @@ func (d *denials) watch(tell func(*PermissionError), prefixes ...string) (stop f
 	}
 }
 
-// reset forgets that inboxes are refused: a new connection asks again.
-func (d *denials) reset() {
-	d.mu.Lock()
-	d.inbox = nil
-	d.mu.Unlock()
+func (l *Log) watch(tell func(*PermissionError), prefixes ...string) (stop func()) {
+	return l.denials.watch(l.nc.Stats().Reconnects, tell, prefixes...)
 }
 
 // watchDenied ends a request's context when the server refuses it. done takes
 // the request's error and gives the better one.
 func (l *Log) watchDenied(ctx context.Context, prefixes ...string) (_ context.Context, done func(error) error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := l.denials.watch(func(e *PermissionError) { cancel(e) }, prefixes...)
-	stopPoll := l.pollDenied()
+	stop := l.watch(func(e *PermissionError) { cancel(e) }, prefixes...)
 	return ctx, func(err error) error {
 		stop()
-		stopPoll()
 		if e, ok := errors.AsType[*PermissionError](context.Cause(ctx)); ok && err != nil {
 			err = e
 		}
 		cancel(nil)
 		return err
 	}
-}
-
-// deniedEvery is how often a connection of the caller's is asked for its last
-// error: its error handler isn't ours.
-const deniedEvery = 100 * time.Millisecond
-
-// pollDenied stands in for the error handler on a connection of the caller's.
-func (l *Log) pollDenied() (stop func()) {
-	if l.opts.Conn == nil {
-		return func() {}
-	}
-	before := l.nc.LastError()
-	end := make(chan struct{})
-	go func() {
-		tick := time.NewTicker(deniedEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-			case <-end:
-				return
-			}
-			if err := l.nc.LastError(); err != before { // the very same value is an older one
-				before = err
-				l.denials.note(l.inboxPrefix(), err)
-			}
-		}
-	}()
-	return func() { close(end) }
 }
 
 func (l *Log) inboxPrefix() string {
@@ -164,27 +130,15 @@ func (l *Log) inboxPrefix() string {
 	return nats.InboxPrefix
 }
 
-// deniedHandler is the last option of our connection: it hears what the error
-// handler hears, whoever set that.
-func (l *Log) deniedHandler() nats.Option {
-	return func(o *nats.Options) error {
-		prefix := o.InboxPrefix
-		if prefix == "" {
-			prefix = nats.InboxPrefix
+// hearDenied puts itself before the connection's error handler, whoever set
+// that; on a connection of the caller's until the log is closed.
+func (l *Log) hearDenied() {
+	heard := l.nc.ErrorHandler()
+	l.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		l.denials.note(l.inboxPrefix(), nc.Stats().Reconnects, err)
+		if heard != nil {
+			heard(nc, sub, err)
 		}
-		heard, back := o.AsyncErrorCB, o.ReconnectedCB
-		o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
-			l.denials.note(prefix, err)
-			if heard != nil {
-				heard(nc, sub, err)
-			}
-		}
-		o.ReconnectedCB = func(nc *nats.Conn) {
-			l.denials.reset()
-			if back != nil {
-				back(nc)
-			}
-		}
-		return nil
-	}
+	})
+	l.unhear = func() { l.nc.SetErrorHandler(heard) }
 }

@@ -23,6 +23,7 @@ type Log struct {
 	embedded *embedded
 	ownConn  bool
 	denials  denials
+	unhear   func() // gives the connection its error handler back
 
 	opening sync.Mutex // held while a feed is opened; taken before mu
 	ending  sync.Once
@@ -234,6 +235,9 @@ func (l *Log) end() {
 }
 
 func (l *Log) closeAll() {
+	if l.unhear != nil {
+		l.unhear()
+	}
 	if l.nc != nil && l.ownConn {
 		l.nc.Close()
 	}

@@ -63,20 +63,17 @@ func isStreamProblem(err error) bool {
 
 // tryOpen is one round; again says that another process came between.
 func (f *Feed) tryOpen(ctx context.Context, o openOptions) (again bool, err error) {
+	// The register first: a stream that was missing before it was registered
+	// says nothing.
+	reg, err := f.log.registered(ctx, f.name)
+	if err != nil {
+		return false, err
+	}
 	have, found, err := f.streamInfo(ctx)
 	if err != nil {
 		return false, err
 	}
-	if found { // whatever the register says, a stream that isn't ours is left alone
-		if ds := driftOf(have, f.streamConfig("")); refusalOf(f, ds) != nil {
-			return false, refusalOf(f, ds)
-		}
-	}
-	reg, err := f.log.registered(ctx, f.name)
-	switch {
-	case err != nil:
-		return false, err
-	case found:
+	if found {
 		return f.useStream(ctx, o, have, reg)
 	}
 	return f.makeStream(ctx, o, reg)
@@ -84,13 +81,17 @@ func (f *Feed) tryOpen(ctx context.Context, o openOptions) (again bool, err erro
 
 // useStream opens the stream that is there.
 func (f *Feed) useStream(ctx context.Context, o openOptions, have jetstream.StreamConfig, reg registration) (again bool, err error) {
+	// Whatever the register says, a stream that isn't ours is left alone.
+	if err := refusalOf(f, driftOf(have, f.streamConfig(""))); err != nil {
+		return false, err
+	}
 	inc := have.Metadata[metaIncarnation]
 	if reg.known() && reg.Incarnation != inc && !o.recreate {
 		return false, &RecreatedError{Feed: f.name, Stream: f.stream, Known: reg.Incarnation, Found: inc}
 	}
 	if !reg.known() || reg.Incarnation != inc || reg.State != stateOpen {
 		again, err = f.log.register(ctx, f.name, reg, registration{Incarnation: inc, State: stateOpen})
-		if errors.Is(err, ErrDenied) {
+		if errors.Is(err, ErrDenied) && !reg.known() {
 			// Who may only read uses what is there; a writer registers it.
 			f.log.opts.Logger.Warn().Err(err).Str("feed", f.name).Msg("eventlog: the feed can't be registered")
 			err = nil

@@ -60,7 +60,7 @@ type tail struct {
 func (f *Feed) openTail(ctx context.Context, after uint64, filter string, trimmed bool) (*tail, error) {
 	t := &tail{f: f, filter: filter, trimmed: trimmed, got: after, arrived: make(chan struct{}, 1)}
 	t.back = f.log.nc.StatusChanged(nats.CONNECTED)
-	t.undeny = f.log.denials.watch(func(e *PermissionError) { t.fail(e) }, f.log.api+".CONSUMER.MSG.NEXT."+f.stream+".")
+	t.undeny = f.log.watch(func(e *PermissionError) { t.fail(e) }, f.log.api+".CONSUMER.MSG.NEXT."+f.stream+".")
 	if err := t.start(ctx); err != nil {
 		t.close()
 		return nil, err

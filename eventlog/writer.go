@@ -56,7 +56,7 @@ func newWriter(f *Feed) (*writer, error) {
 	if w.sub, err = f.log.nc.Subscribe(w.inbox+"*", w.onAck); err != nil {
 		return nil, f.serverError(context.Background(), "open", err)
 	}
-	w.undeny = f.log.denials.watch(w.denied, f.prefix)
+	w.undeny = f.log.watch(w.denied, f.prefix)
 	// Acknowledgements are bounded by what is in flight.
 	if err := w.sub.SetPendingLimits(-1, -1); err != nil {
 		_ = w.sub.Unsubscribe()
