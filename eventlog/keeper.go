@@ -30,6 +30,7 @@ type keeper struct {
 	wg   sync.WaitGroup
 
 	barred atomic.Pointer[error] // why nothing can be appended
+	failed atomic.Pointer[error] // the server can't write the stream any more
 	top    atomic.Uint64         // last sequence that was acknowledged
 
 	mu    sync.Mutex
@@ -133,7 +134,28 @@ func (k *keeper) refusal() error {
 	if err := k.barred.Load(); err != nil {
 		return *err
 	}
+	if err := k.failed.Load(); err != nil {
+		return *err
+	}
 	return nil
+}
+
+// heedFailures closes feeds to appends whose streams the embedded server can't
+// write any more. It ends with the log.
+func (l *Log) heedFailures() {
+	for {
+		select {
+		case fail := <-l.embedded.failed:
+			for _, f := range l.Feeds() {
+				if f.stream == fail.stream {
+					var err error = &StorageError{Feed: f.name, Stream: f.stream, Reason: fail.why}
+					f.keeper.failed.CompareAndSwap(nil, &err)
+				}
+			}
+		case <-l.ended:
+			return
+		}
+	}
 }
 
 // usable says whether the feed takes appends.

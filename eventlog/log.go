@@ -27,6 +27,7 @@ type Log struct {
 
 	opening sync.Mutex // held while a feed is opened; taken before mu
 	ending  sync.Once
+	ended   chan struct{} // closed at the end
 
 	mu     sync.Mutex
 	closed bool
@@ -48,7 +49,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed)}
+	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), ended: make(chan struct{})}
 	if opts.Domain != "" {
 		l.api = "$JS." + opts.Domain + ".API"
 	}
@@ -70,6 +71,9 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	}
 	if err := l.awaitJetStream(ctx); err != nil {
 		return nil, err
+	}
+	if l.embedded != nil {
+		go l.heedFailures()
 	}
 	return l, nil
 }
@@ -231,6 +235,7 @@ func (l *Log) end() {
 		wg.Go(f.close)
 	}
 	wg.Wait()
+	close(l.ended)
 	l.closeAll()
 }
 

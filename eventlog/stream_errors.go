@@ -109,3 +109,24 @@ func (e *PermissionError) Error() string {
 }
 
 func (e *PermissionError) Unwrap() error { return ErrDenied }
+
+// StorageError: the embedded server could not write a stream's file, and takes
+// nothing more for it until it is started anew. It is an ErrUnavailable, and
+// an ErrFull where the disk is full. An append that was on its way is an
+// ErrAmbiguous that wraps it; later ones are refused.
+type StorageError struct {
+	Feed   string
+	Stream string
+	Reason string // the operating system's words
+}
+
+func (e *StorageError) Error() string {
+	return fmt.Sprintf("eventlog: feed %q: the server can't write stream %s: %s: make room or repair the disk, then close the log and open it again", e.Feed, e.Stream, e.Reason)
+}
+
+func (e *StorageError) Unwrap() []error {
+	if strings.Contains(e.Reason, "no space left") {
+		return []error{ErrUnavailable, ErrFull}
+	}
+	return []error{ErrUnavailable}
+}

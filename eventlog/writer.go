@@ -314,6 +314,9 @@ func (w *writer) overdue(now time.Time) (late []*Pending) {
 		w.reconnects, patience = n, 0
 		clear(w.refused)
 	}
+	if w.f.keeper.refusal() != nil {
+		patience = 0
+	}
 	for _, p := range w.inflight {
 		if !p.busy && (now.Sub(p.sent) > patience || now.After(p.deadline)) {
 			late = append(late, p)
