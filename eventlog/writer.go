@@ -50,7 +50,6 @@ func newWriter(f *Feed) (*writer, error) {
 		wake:     make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		inflight: make(map[uint64]*Pending),
-		refused:  make(map[string]int),
 	}
 	var err error
 	if w.sub, err = f.log.nc.Subscribe(w.inbox+"*", w.onAck); err != nil {
@@ -291,10 +290,9 @@ func (w *writer) sweep(now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.overdue(now) {
-		barred := w.f.keeper.refusal()
 		switch {
-		case barred != nil:
-			w.settle(p, Position{}, w.orAmbiguous(p, barred))
+		case w.f.keeper.refusal() != nil:
+			w.settle(p, Position{}, w.orAmbiguous(p, w.f.keeper.refusal()))
 		case now.After(p.deadline) && p.open == 0:
 			w.settle(p, Position{}, fmt.Errorf("eventlog: append to %s/%s: %w: nothing was stored in %v", w.f.name, p.pr.draft.Key, ErrUnavailable, w.f.resolve))
 		case now.After(p.deadline):
@@ -309,13 +307,10 @@ func (w *writer) sweep(now time.Time) bool {
 // overdue returns the commits to send again, in the order they came.
 func (w *writer) overdue(now time.Time) (late []*Pending) {
 	patience := w.f.log.opts.RequestTimeout
-	if n := w.f.log.nc.Stats().Reconnects; n != w.reconnects {
+	if n := w.f.log.nc.Stats().Reconnects; n != w.reconnects || w.f.keeper.refusal() != nil {
 		// What was on its way when the connection broke may be lost.
 		w.reconnects, patience = n, 0
 		clear(w.refused)
-	}
-	if w.f.keeper.refusal() != nil {
-		patience = 0
 	}
 	for _, p := range w.inflight {
 		if !p.busy && (now.Sub(p.sent) > patience || now.After(p.deadline)) {

@@ -7,13 +7,17 @@ package eventlog
 func (w *writer) denied(e *PermissionError) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if e.Op == "publish" {
-		w.refused[e.Subject]++
+	if e.Op != "publish" {
+		return // no acknowledgements come in: the deadline tells
 	}
+	if w.refused == nil {
+		w.refused = make(map[string]int)
+	}
+	w.refused[e.Subject]++
 	sent := 0
 	var ps []*Pending
 	for _, p := range w.inflight {
-		if e.Op == "publish" && p.pr.msg.Subject == e.Subject {
+		if p.pr.msg.Subject == e.Subject {
 			sent += p.open
 			ps = append(ps, p)
 		}

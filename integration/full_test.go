@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -150,31 +151,15 @@ func TestServerKilledInTheMiddle(t *testing.T) {
 	end := make(chan struct{})
 	for w := range 8 {
 		wg.Go(func() {
-			for i := 0; ; i++ {
+			for !t.Failed() {
 				select {
 				case <-end:
 					return
 				default:
 				}
-				p, err := feed.AppendAsync(ctx, eventlog.Draft{Key: fmt.Sprint(w), Events: []any{blob{"x"}}})
-				if err == nil {
-					_, err = p.Wait(ctx)
-				}
-				if p == nil {
-					t.Error(err)
-					return
-				}
+				id, outcome := appendOnce(ctx, t, feed, fmt.Sprint(w))
 				mu.Lock()
-				switch {
-				case err == nil:
-					outcomes[p.ID()] = "acknowledged"
-				case errors.Is(err, eventlog.ErrAmbiguous):
-					outcomes[p.ID()] = "ambiguous"
-				case errors.Is(err, eventlog.ErrUnavailable) || errors.Is(err, eventlog.ErrRefused):
-					outcomes[p.ID()] = "refused"
-				default:
-					t.Error(err)
-				}
+				outcomes[id] = outcome
 				mu.Unlock()
 			}
 		})
@@ -204,6 +189,27 @@ func TestServerKilledInTheMiddle(t *testing.T) {
 	close(end)
 	wg.Wait()
 	checkOutcomes(t, feed, outcomes)
+}
+
+// appendOnce appends, and says what became of it.
+func appendOnce(ctx context.Context, t *testing.T, feed *eventlog.Feed, key string) (id, outcome string) {
+	t.Helper()
+	p, err := feed.AppendAsync(ctx, eventlog.Draft{Key: key, Events: []any{blob{"x"}}})
+	if err != nil {
+		t.Error(err)
+		return "", ""
+	}
+	switch _, err = p.Wait(ctx); {
+	case err == nil:
+		outcome = "acknowledged"
+	case errors.Is(err, eventlog.ErrAmbiguous):
+		outcome = "ambiguous"
+	case errors.Is(err, eventlog.ErrUnavailable) || errors.Is(err, eventlog.ErrRefused):
+		outcome = "refused"
+	default:
+		t.Error(err)
+	}
+	return p.ID(), outcome
 }
 
 func checkOutcomes(t *testing.T, feed *eventlog.Feed, outcomes map[string]string) {
