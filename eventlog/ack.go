@@ -80,7 +80,7 @@ func (a ack) outcome() ackOutcome {
 
 // definite503 are errors of the class "unavailable" that waiting doesn't
 // mend: storage that is full, and limits of the account.
-var definite503 = []jetstream.ErrorCode{10047, 10077}
+var definite503 = []jetstream.ErrorCode{codeServerFull, codeStorageFull, codeStoreFailed}
 
 // actual reads the sequence out of "wrong last sequence: N".
 func (a ack) actual() uint64 {

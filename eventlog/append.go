@@ -11,8 +11,9 @@ import (
 // cluster: a quorum), with the commit's position.
 //
 // Errors: ErrConflict (expect doesn't hold), ErrInvalidKey, ErrInvalidType,
-// ErrTooLarge, ErrIdentity, ErrRefused, ErrUnavailable, ErrClosed, and the
-// context's where it had ended before: nothing was appended. ErrAmbiguous:
+// ErrTooLarge, ErrIdentity, ErrRefused, ErrFull, ErrDenied, ErrMissing,
+// ErrRecreated, ErrUnavailable, ErrClosed, and the context's where it had
+// ended before: nothing was appended. ErrAmbiguous:
 // nobody knows yet, also when ctx ends before the answer; the error names the
 // ID to send it again with.
 func (f *Feed) Append(ctx context.Context, key string, expect Expectation, events ...any) (Position, error) {
@@ -53,9 +54,11 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 
 // start sends a prepared append on its way.
 func (f *Feed) start(ctx context.Context, p *Pending) error {
-	switch key := p.pr.draft.Key; {
-	case f.closed.Load():
-		return fmt.Errorf("eventlog: append to %s/%s: %w", f.name, key, ErrClosed)
+	key := p.pr.draft.Key
+	if err := f.usable(key); err != nil {
+		return err
+	}
+	switch {
 	case p.pr.natural || f.queues.busy(key):
 		return f.enqueue(ctx, p)
 	default:

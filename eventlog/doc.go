@@ -18,6 +18,9 @@
 //     gaps, through reconnects and restarts of the server. Where that can't
 //     be done there is an error: ErrTrimmed, ErrLostTail, ErrGap, ErrCorrupt.
 //     Nothing is skipped silently.
+//   - A feed that was here before is never silently begun anew: a stream that is
+//     missing, or is another, or has settings that lose events is an error
+//     (ErrMissing, ErrRecreated, ErrForeign, ErrUnsafe).
 //   - A key is any non-empty string, and no two keys share commits. Applications
 //     and feeds don't either, whatever their names.
 //   - Errors have classes to test for with errors.Is. A definite one says
@@ -39,14 +42,17 @@
 //     until the next step. Decoded values are yours.
 //   - Reading one key reads the blocks that its commits lie in: milliseconds
 //     to a tenth of a second in a large feed. Keep state in projections.
+//   - A stream that is deleted and created again under an open feed is noticed
+//     within 10 s; until then, appends without an exact expectation reach it.
 //   - A purge on the server is trusted to be a trim: it shows as ErrTrimmed
 //     to those who hadn't read so far.
 //
 // # Way through the files
 //
-// open: log.go, options.go, connect.go, embedded.go, feed.go, types.go,
-// codec.go; append: draft.go, append.go, writer.go, ack.go, identified.go,
-// identity.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
+// open: log.go, options.go, connect.go, embedded.go, feed.go, stream.go,
+// register.go, types.go, codec.go; watch over: drift.go, keeper.go, denied.go;
+// append: draft.go, append.go, writer.go, writer_denied.go, ack.go,
+// identified.go, identity.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
 // event.go; ask the server: server.go. What is stored is in
 // docs/format-commit.md.
 package eventlog

@@ -41,8 +41,6 @@ var (
 	// ErrInUse: another process, or another Log of this one, has the
 	// directory open.
 	ErrInUse = errors.New("directory in use")
-	// ErrForeign: the stream exists and isn't this feed's.
-	ErrForeign = errors.New("stream of somebody else")
 	// ErrTrimmed: the log no longer holds what follows the position.
 	ErrTrimmed = errors.New("log trimmed past the position")
 	// ErrLostTail: the log ends before a position that it once had reached.
@@ -163,7 +161,8 @@ func (e *RangeError) Error() string {
 
 func (e *RangeError) Unwrap() error { return e.class }
 
-// ServerError is an ErrRefused with the server's own words.
+// ServerError is an ErrRefused with the server's own words. Where it says that
+// there is no room it is an ErrFull, too.
 type ServerError struct {
 	Feed        string
 	Op          string
@@ -175,7 +174,24 @@ func (e *ServerError) Error() string {
 	return fmt.Sprintf("eventlog: %s on feed %q: %s (server code %d)", e.Op, e.Feed, e.Description, e.Code)
 }
 
-func (e *ServerError) Unwrap() error { return ErrRefused }
+func (e *ServerError) Unwrap() []error {
+	if e.full() {
+		return []error{ErrRefused, ErrFull}
+	}
+	return []error{ErrRefused}
+}
+
+// full knows the server's ways to say that there is no room. Only one of the
+// codes has further meanings: "store failed" comes with the reason.
+func (e *ServerError) full() bool {
+	switch e.Code {
+	case codeAccountFull, codeServerFull, codeMemoryFull, codeStorageFull:
+		return true
+	case codeStoreFailed:
+		return strings.Contains(e.Description, "maximum") || strings.Contains(e.Description, "no space left")
+	}
+	return false
+}
 
 // problems collects what is wrong with an argument, to report all at once.
 type problems []string

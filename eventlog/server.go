@@ -19,6 +19,13 @@ const (
 	codeWrongLastSequence = 10071 // wrong last sequence: N
 	codeSubjectsOverlap   = 10065 // subjects overlap with an existing stream
 	codeWriteInFlight     = 10164 // wrong last sequence, without saying which
+	codeStreamNameInUse   = 10058 // stream name already in use with a different configuration
+	codeNoStream          = 10059 // stream not found
+	codeAccountFull       = 10002 // resource limits exceeded for account
+	codeServerFull        = 10023 // insufficient resources: the server's store is full
+	codeMemoryFull        = 10028 // insufficient memory resources available
+	codeStorageFull       = 10047 // insufficient storage resources available
+	codeStoreFailed       = 10077 // what the store said: limits of the stream
 )
 
 // serverError is the one gate from the server's and the client's errors to
@@ -33,6 +40,9 @@ func (f *Feed) serverError(ctx context.Context, op string, err error) error {
 			return fmt.Errorf("eventlog: %s on feed %q: %w: %w", op, f.name, ErrUnavailable, err)
 		}
 		return &ServerError{Feed: f.name, Op: op, Code: int(api.ErrorCode), Description: api.Description}
+	}
+	if errors.Is(err, ErrDenied) {
+		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, err)
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, err)
@@ -58,11 +68,9 @@ type State struct {
 // ServerError with the server's code 10059.
 func (f *Feed) State(ctx context.Context) (State, error) {
 	var resp struct {
-		Error  *jetstream.APIError `json:"error"`
-		Config struct {
-			Metadata map[string]string `json:"metadata"`
-		} `json:"config"`
-		State struct {
+		Error  *jetstream.APIError    `json:"error"`
+		Config jetstream.StreamConfig `json:"config"`
+		State  struct {
 			Messages    uint64    `json:"messages"`
 			Bytes       uint64    `json:"bytes"`
 			FirstSeq    uint64    `json:"first_seq"`
@@ -75,8 +83,13 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 		return State{}, f.serverError(ctx, "state", err)
 	}
 	if resp.Error != nil {
-		return State{}, f.serverError(ctx, "state", resp.Error)
+		err := f.serverError(ctx, "state", resp.Error)
+		if resp.Error.ErrorCode == codeNoStream {
+			f.keeper.gone()
+		}
+		return State{}, err
 	}
+	f.keeper.look(resp.Config)
 	st := State{
 		Incarnation: resp.Config.Metadata[metaIncarnation],
 		First:       resp.State.FirstSeq,
@@ -97,8 +110,12 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 // ask sends a request to the JetStream API and decodes the answer. The API
 // is answered by the stream's leader.
 func (f *Feed) ask(ctx context.Context, subject string, req, resp any) error {
+	return f.log.ask(ctx, subject, req, resp)
+}
+
+func (l *Log) ask(ctx context.Context, subject string, req, resp any) error {
 	outer := ctx
-	ctx, cancel := context.WithTimeout(outer, f.log.opts.RequestTimeout)
+	ctx, cancel := context.WithTimeout(outer, l.opts.RequestTimeout)
 	defer cancel()
 	var body []byte
 	if req != nil {
@@ -107,8 +124,9 @@ func (f *Feed) ask(ctx context.Context, subject string, req, resp any) error {
 			return err
 		}
 	}
-	msg, err := f.log.nc.RequestWithContext(ctx, f.log.api+"."+subject, body)
-	if errors.Is(err, context.DeadlineExceeded) && outer.Err() == nil {
+	ctx, done := l.watchDenied(ctx, l.api+"."+subject)
+	msg, err := l.nc.RequestWithContext(ctx, l.api+"."+subject, body)
+	if err = done(err); errors.Is(err, context.DeadlineExceeded) && outer.Err() == nil {
 		return nats.ErrTimeout // the server's silence, not the caller's impatience
 	}
 	if err != nil {
@@ -165,7 +183,7 @@ func (f *Feed) get(ctx context.Context, req getRequest) (m message, ok bool, err
 // too, not an error.
 func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed, error) {
 	st, err := f.State(ctx)
-	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == int(jetstream.JSErrCodeStreamNotFound) {
+	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == codeNoStream {
 		return timeframe.Observed{}, nil
 	}
 	if err != nil {

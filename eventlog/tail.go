@@ -40,7 +40,8 @@ type tail struct {
 
 	consumer string
 	sub      *nats.Subscription
-	made     uint64           // the connection's reconnects when the consumer was made
+	made     uint64 // the connection's reconnects when the consumer was made
+	undeny   func()
 	back     chan nats.Status // wakes next when the connection is back, or closed
 
 	mu      sync.Mutex
@@ -60,6 +61,7 @@ type tail struct {
 func (f *Feed) openTail(ctx context.Context, after uint64, filter string, trimmed bool) (*tail, error) {
 	t := &tail{f: f, filter: filter, trimmed: trimmed, got: after, arrived: make(chan struct{}, 1)}
 	t.back = f.log.nc.StatusChanged(nats.CONNECTED)
+	t.undeny = f.log.watch(func(e *PermissionError) { t.fail(e) }, f.log.api+".CONSUMER.MSG.NEXT."+f.stream+".")
 	if err := t.start(ctx); err != nil {
 		t.close()
 		return nil, err
@@ -136,6 +138,7 @@ func (t *tail) recognise(ctx context.Context, after uint64, st State) error {
 func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, t.f.log.opts.RequestTimeout)
 	defer cancel()
+	ctx, done := t.f.log.watchDenied(ctx, t.f.log.api+".CONSUMER.CREATE."+t.f.stream+".")
 	_, err := t.f.log.js.CreateConsumer(ctx, t.f.stream, jetstream.ConsumerConfig{
 		Name:              t.consumer,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
@@ -147,7 +150,7 @@ func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 		MemoryStorage:     true,
 		Replicas:          1,
 	})
-	return err
+	return done(err)
 }
 
 // ask keeps the server's supply of requests filled.
@@ -211,11 +214,14 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 			return out, t.ask()
 		}
 		// What was asked for on a connection that broke doesn't come.
+		denied := errors.Is(t.broken, ErrDenied)
 		broken := t.broken != nil || t.made != t.f.log.nc.Stats().Reconnects || (t.asked > 0 && time.Since(t.heard) > tailSilence)
 		idle := t.idle
 		t.idle = false
 		t.mu.Unlock()
 		switch {
+		case denied:
+			return nil, t.f.serverError(ctx, "read", t.broken)
 		case broken:
 			if err := t.restart(ctx); err != nil {
 				return nil, err
@@ -276,6 +282,7 @@ func (t *tail) restart(ctx context.Context) error {
 // close ends the source.
 func (t *tail) close() {
 	t.stop()
+	t.undeny()
 	t.f.log.nc.RemoveStatusListener(t.back)
 }
 
