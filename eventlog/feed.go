@@ -36,6 +36,7 @@ type Feed struct {
 	writer      *writer
 	ids         *identityCache
 	queues      *keyQueues
+	syncer      *syncer
 	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
 
 	closed  atomic.Bool
@@ -84,6 +85,7 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 		queues:  newKeyQueues(l.opts.MaxInFlight),
 		closing: make(chan struct{}),
 	}
+	f.syncer = newSyncer(f)
 	if err := f.openStream(ctx); err != nil {
 		return nil, err
 	}
@@ -192,6 +194,7 @@ func (f *Feed) adopt(c jetstream.StreamConfig) error {
 	// What is sent again must come while the stream still recognises it, and
 	// the stream may have been made with another window than ours.
 	f.resolve = min(f.log.opts.ResolveTimeout, c.Duplicates*2/3)
+	f.syncer.by, f.syncer.reason = f.log.howSynced(c)
 	return nil
 }
 
@@ -223,4 +226,5 @@ func (f *Feed) close() {
 	}
 	close(f.closing) // readers end now, appends in flight may finish
 	f.writer.close()
+	f.syncer.close()
 }
