@@ -94,8 +94,6 @@ func (l *Log) howSynced(c jetstream.StreamConfig) (by syncedBy, reason string) {
 		return byServer, ""
 	case c.Replicas > 1:
 		return byNobody, "its stream has replicas, whose acknowledgement comes before the write: use one replica, or Options.SyncAlways"
-	case c.Compression != jetstream.NoCompression:
-		return byNobody, "its stream compresses, which replaces files that were synced: turn compression off, or use Options.SyncAlways"
 	case runtime.GOOS == "windows":
 		return byNobody, "on Windows, files that are held open can't be replaced by the server: use Options.SyncAlways"
 	}

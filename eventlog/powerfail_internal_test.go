@@ -1,3 +1,5 @@
+//go:build unix
+
 package eventlog
 
 import (
@@ -9,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // disk is what a power failure leaves: of each file that was synced, the
@@ -160,8 +164,27 @@ func openSynced(t *testing.T, dir string) *Feed {
 // The power fails in the middle of appends of both modes, at several moments,
 // over several blocks: every commit whose Synced append has returned is there.
 func TestPowerFailure(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { powerFailure(t) })
+	// The server replaces each block that is full by a compressed one.
+	t.Run("compressed", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("the same again with compression: run without -short")
+		}
+		powerFailure(t, func(c *jetstream.StreamConfig) { c.Compression = jetstream.S2Compression })
+	})
+}
+
+func powerFailure(t *testing.T, change ...func(*jetstream.StreamConfig)) {
 	dir := filepath.Join(t.TempDir(), "log")
 	f := openSynced(t, dir)
+	for _, c := range change {
+		cfg := f.streamConfig()
+		cfg.Metadata[metaIncarnation] = f.incarnation
+		c(&cfg)
+		if _, err := f.log.js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
 	d := watch(t, f)
 	var mu sync.Mutex
 	returned := map[uint64]string{} // sequence and key of Synced appends
@@ -266,4 +289,3 @@ func checkImage(t *testing.T, dir, tail string, want map[uint64]string) int {
 	}
 	return int(st.Last)
 }
-
