@@ -5,6 +5,7 @@ package eventlog
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -193,32 +194,32 @@ func powerFailure(t *testing.T, change ...func(*jetstream.StreamConfig)) {
 	moments := []string{"nothing", "zeros", "a part", "noise"}
 	for round, tail := range moments {
 		var wg sync.WaitGroup
-		stop := make(chan struct{})
+		stop, begun := make(chan struct{}), total
 		for g := range 6 {
 			wg.Go(func() {
 				mode, size := Acked, 48<<10
 				if g%2 == 0 {
 					mode, size = Synced, 8<<10
 				}
-				data := make([]byte, size)
+				draft := blobDraft("", mode, size)
 				for i := 0; ; i++ {
 					select {
 					case <-stop:
 						return
 					default:
 					}
-					key := fmt.Sprintf("k-%d-%d-%d", round, g, i)
-					at, err := f.AppendDraft(t.Context(), Draft{Key: key, Durability: mode, Events: []any{blob{data}}})
+					draft.Key = fmt.Sprintf("k-%d-%d-%d", round, g, i)
+					at, err := f.AppendDraft(t.Context(), draft)
 					if err != nil {
 						t.Error(err)
 						return
 					}
 					mu.Lock()
 					if total++; mode == Synced {
-						returned[at.Seq] = key
+						returned[at.Seq] = draft.Key
 					}
 					// About a block and a half each round.
-					if total%300 == 0 {
+					if total >= begun+300 && len(returned) > 0 {
 						select {
 						case <-stop:
 						default:
@@ -231,10 +232,7 @@ func powerFailure(t *testing.T, change ...func(*jetstream.StreamConfig)) {
 		}
 		<-stop // the others go on while the power fails
 		mu.Lock()
-		want := make(map[uint64]string, len(returned))
-		for seq, key := range returned {
-			want[seq] = key
-		}
+		want := maps.Clone(returned)
 		mu.Unlock()
 		image := d.image(t, dir, tornTails[tail])
 		wg.Wait()
@@ -242,7 +240,7 @@ func powerFailure(t *testing.T, change ...func(*jetstream.StreamConfig)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lost += int(st.Last) - checkImage(t, image, tail, want)
+		lost += int(st.Last) - checkImage(t, image, tail, f.incarnation, want)
 	}
 	blocks, err := filepath.Glob(filepath.Join(f.log.embedded.streamDir(f.stream), "msgs", "*.blk"))
 	if err != nil || len(blocks) < 4 {
@@ -256,7 +254,7 @@ func powerFailure(t *testing.T, change ...func(*jetstream.StreamConfig)) {
 }
 
 // checkImage opens what a power failure left, and returns its last sequence.
-func checkImage(t *testing.T, dir, tail string, want map[uint64]string) int {
+func checkImage(t *testing.T, dir, tail, incarnation string, want map[uint64]string) int {
 	t.Helper()
 	f := openSynced(t, dir)
 	st, err := f.State(t.Context())
@@ -277,7 +275,10 @@ func checkImage(t *testing.T, dir, tail string, want map[uint64]string) int {
 		}
 		delete(want, c.Seq)
 	}
-	if len(want) > 0 || len(want) == 0 && next == 1 {
+	if f.incarnation != incarnation {
+		t.Errorf("behind %s: the stream's configuration is lost, it was created again", tail)
+	}
+	if len(want) > 0 {
 		t.Errorf("behind %s: %d Synced commits are lost: %v", tail, len(want), want)
 	}
 	// The log is whole, and can be appended to.
