@@ -19,7 +19,9 @@ func (f *Feed) Append(ctx context.Context, key string, expect Expectation, event
 	return f.AppendDraft(ctx, Draft{Key: key, Expect: expect, Events: events})
 }
 
-// AppendDraft is Append with all that a commit can carry.
+// AppendDraft is Append with all that a commit can carry. Its further error
+// is ErrNotSynced, of Synced drafts: the SyncError says whether nothing was
+// appended, or the commit is in the log and may not be on the disk.
 func (f *Feed) AppendDraft(ctx context.Context, d Draft) (Position, error) {
 	p, err := f.AppendAsync(ctx, d)
 	if err != nil {

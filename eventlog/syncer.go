@@ -87,7 +87,7 @@ func (s *syncer) release(p *Pending) {
 	}
 }
 
-const poisoned = "the disk failed, and what it lost can't be told: nothing is Synced any more until the log is opened again; check the disk first"
+const poisoned = "its files could not be synced, and what the disk lost can't be told: nothing is Synced any more until the log is opened again; check the disk first"
 
 func (s *syncer) failure() error {
 	s.mu.Lock()
