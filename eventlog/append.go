@@ -20,7 +20,9 @@ func (f *Feed) Append(ctx context.Context, key string, expect Expectation, event
 	return f.AppendDraft(ctx, Draft{Key: key, Expect: expect, Events: events})
 }
 
-// AppendDraft is Append with all that a commit can carry.
+// AppendDraft is Append with all that a commit can carry. Its further error
+// is ErrNotSynced, of Synced drafts: the SyncError says whether nothing was
+// appended, or the commit is in the log and may not be on the disk.
 func (f *Feed) AppendDraft(ctx context.Context, d Draft) (Position, error) {
 	p, err := f.AppendAsync(ctx, d)
 	if err != nil {
@@ -54,6 +56,21 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 
 // start sends a prepared append on its way.
 func (f *Feed) start(ctx context.Context, p *Pending) error {
+	if p.pr.draft.Durability == Acked {
+		return f.hand(ctx, p)
+	}
+	if err := f.syncer.admit(ctx, p); err != nil {
+		return err
+	}
+	err := f.hand(ctx, p)
+	if err != nil {
+		f.syncer.release(p)
+	}
+	return err
+}
+
+// hand gives a prepared append to the writer, or to its key's queue.
+func (f *Feed) hand(ctx context.Context, p *Pending) error {
 	key := p.pr.draft.Key
 	if err := f.usable(key); err != nil {
 		return err
@@ -68,9 +85,10 @@ func (f *Feed) start(ctx context.Context, p *Pending) error {
 
 // Pending is an append on its way.
 type Pending struct {
-	f    *Feed
-	pr   prepared
-	done chan struct{}
+	f     *Feed
+	pr    prepared
+	done  chan struct{}
+	syncs bool // the syncer has admitted it, and gives it its outcome
 
 	// Written once, before done is closed.
 	pos Position
@@ -109,8 +127,17 @@ func (p *Pending) Wait(ctx context.Context) (Position, error) {
 	}
 }
 
-// finish gives the outcome, once.
+// finish gives the outcome, once, and for a Synced append when it is on the
+// disk.
 func (p *Pending) finish(pos Position, err error) {
+	if p.syncs {
+		p.f.syncer.finish(p, pos, err)
+		return
+	}
+	p.complete(pos, err)
+}
+
+func (p *Pending) complete(pos Position, err error) {
 	p.pos, p.err = pos, err
 	close(p.done)
 }

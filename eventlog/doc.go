@@ -9,6 +9,9 @@
 //     quorum of the stream's replicas. What a power failure may take from an
 //     embedded log is bounded by Options.SyncInterval, and nothing with
 //     Options.SyncAlways.
+//   - An append with Draft.Durability Synced returns nil only when the commit
+//     is on the disk, and everything before it in the feed. Where that can't
+//     be had (not embedded, in memory) it is refused: ErrNotSynced.
 //   - An expectation (ExpectNew, ExpectSeq) is checked by the server, in the
 //     same step as the append: of several that expect the same, one succeeds.
 //   - A commit that is sent again with its ID is in its key once: at once,
@@ -52,7 +55,8 @@
 // open: log.go, options.go, connect.go, embedded.go, feed.go, stream.go,
 // register.go, types.go, codec.go; watch over: drift.go, keeper.go, denied.go;
 // append: draft.go, append.go, writer.go, writer_denied.go, ack.go,
-// identified.go, identity.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
+// link.go, wire.go, ordered.go, identified.go, identity.go; durability.go,
+// syncer.go, blocks.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
 // event.go; ask the server: server.go. What is stored is in
 // docs/format-commit.md.
 package eventlog

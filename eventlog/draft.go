@@ -49,6 +49,8 @@ type Draft struct {
 	Key    string
 	Expect Expectation
 	Events []any
+	// Durability is what the append waits for: Acked, the default, or Synced.
+	Durability Durability
 
 	// ID is the identity of the append: an append that is sent again with
 	// the same ID and key is answered with the first one's position, at
@@ -123,6 +125,9 @@ func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	p.draft, p.id, p.events, p.natural = d, d.ID, len(d.Events), d.ID != ""
 	if d.Expect.previous {
 		return fmt.Errorf("eventlog: append to %s/%s: %w: ExpectPrevious is for the appends of an Ordered handle", f.name, d.Key, ErrInvalid)
+	}
+	if err := d.Durability.validate(); err != nil {
+		return err
 	}
 	m := &p.msg
 	if m.subject, err = f.Subject(d.Key); err != nil {

@@ -127,6 +127,11 @@ func serverOptions(o Options, dir string) (*server.Options, error) {
 	return cfg, nil
 }
 
+// streamDir is where the server keeps a stream.
+func (e *embedded) streamDir(stream string) string {
+	return filepath.Join(e.srv.JetStreamConfig().StoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream)
+}
+
 // stop ends the server in an orderly way: it writes its indexes, so that the
 // next start needn't read the blocks.
 func (e *embedded) stop() {

@@ -36,6 +36,9 @@ var (
 	ErrRefused = errors.New("refused by the server")
 	// ErrUnavailable: the server can't be reached, or doesn't answer.
 	ErrUnavailable = errors.New("log unavailable")
+	// ErrNotSynced: the commit can't be Synced, or may not be on the disk;
+	// the SyncError says which.
+	ErrNotSynced = errors.New("not synced")
 	// ErrClosed: the log was closed.
 	ErrClosed = errors.New("log closed")
 	// ErrInUse: another process, or another Log of this one, has the

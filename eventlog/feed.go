@@ -32,6 +32,7 @@ type Feed struct {
 	writer      *writer
 	ids         *identityCache
 	queues      *keyQueues
+	syncer      *syncer
 	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
 
 	keeper  *keeper
@@ -87,6 +88,7 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 		closing: make(chan struct{}),
 	}
 	f.keeper.f = f
+	f.syncer = newSyncer(f)
 	if err := f.openStream(ctx, reg.open); err != nil {
 		return nil, err
 	}
@@ -133,4 +135,5 @@ func (f *Feed) close() {
 	close(f.closing) // readers end now, appends in flight may finish
 	f.writer.close()
 	f.keeper.close()
+	f.syncer.close()
 }

@@ -22,6 +22,7 @@ const childVariable = "TIDEMARK_INTEGRATION_CHILD"
 // run until they are killed; what they return is why they could not.
 var children = map[string]func(args []string) error{
 	"writer": runWriter,
+	"synced": runSynced,
 }
 
 func TestMain(m *testing.M) {
