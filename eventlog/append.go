@@ -33,7 +33,8 @@ func (f *Feed) AppendDraft(ctx context.Context, d Draft) (Position, error) {
 // commits are on their way. What comes after it doesn't depend on ctx.
 // Commits that are handed over one after another reach the server in that
 // order, except those that had to be sent again. Those with an ID of yours,
-// whose identity is looked up first, keep it within their key alone.
+// whose identity is looked up first, and those with tags keep it within their
+// key alone.
 //
 // An error that it returns itself is definite: nothing was sent.
 func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
@@ -48,7 +49,12 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 		return nil, fmt.Errorf("eventlog: append to %s/%s: not sent: %w", f.name, d.Key, context.Cause(ctx))
 	}
 	p := newPending(f, pr)
-	if pr.natural || f.queues.busy(d.Key) {
+	if len(d.Tags) > 0 {
+		if p.tagged, err = f.tagged(pr); err != nil {
+			return nil, err
+		}
+	}
+	if pr.natural || p.tagged != nil || f.queues.busy(d.Key) {
 		err = f.enqueue(ctx, p)
 	} else {
 		err = f.writer.submit(ctx, p)
@@ -61,9 +67,10 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 
 // Pending is an append on its way.
 type Pending struct {
-	f    *Feed
-	pr   prepared
-	done chan struct{}
+	f      *Feed
+	pr     prepared
+	tagged *txn // where the commit has tags
+	done   chan struct{}
 
 	// Written once, before done is closed.
 	pos Position

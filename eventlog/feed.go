@@ -34,6 +34,7 @@ type Feed struct {
 	incarnation string
 	reg         *registry
 	writer      *writer
+	batches     *batcher
 	ids         *identityCache
 	queues      *keyQueues
 	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
@@ -88,6 +89,10 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 		return nil, err
 	}
 	if f.writer, err = newWriter(f); err != nil {
+		return nil, err
+	}
+	if f.batches, err = newBatcher(f); err != nil {
+		f.writer.close()
 		return nil, err
 	}
 	l.mu.Lock()
@@ -222,5 +227,6 @@ func (f *Feed) close() {
 		return
 	}
 	close(f.closing) // readers end now, appends in flight may finish
+	f.batches.close()
 	f.writer.close()
 }

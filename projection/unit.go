@@ -110,7 +110,9 @@ func (u *unit) again(ctx context.Context, cause error) bool {
 // when it doesn't need the batch any more.
 type arrival struct {
 	feed  string
-	batch []eventlog.Commit
+	batch []eventlog.Commit     // may be empty: markers of tags aren't commits
+	at    uint64                // how far the feed was read with it
+	print timeframe.Fingerprint // of the message there
 	err   error
 	taken chan struct{}
 }
@@ -137,7 +139,7 @@ func (u *unit) follow(ctx context.Context) error {
 				u.stopAll(a.feed, a.err)
 				continue
 			}
-			u.apply(a.feed, a.batch)
+			u.apply(a)
 			a.taken <- struct{}{}
 			u.saver.consider()
 		case r := <-u.saver.results:
@@ -165,7 +167,7 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 	wait := first
 	for ctx.Err() == nil {
 		err := func() error {
-			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Follow())
+			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Follow(), eventlog.Progress())
 			if err != nil {
 				return err
 			}
@@ -175,12 +177,13 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 				if err != nil {
 					return err
 				}
+				at, print, _ := r.At() // a follower has read what it is at
 				select {
-				case out <- arrival{feed: f.Name(), batch: batch, taken: taken}:
+				case out <- arrival{feed: f.Name(), batch: batch, at: at, print: print, taken: taken}:
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-				after = batch[len(batch)-1].Seq
+				after = at
 				<-taken
 				wait = first
 			}
@@ -205,8 +208,11 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 	}
 }
 
-// apply applies a batch to every node that reads the feed.
-func (u *unit) apply(feed string, batch []eventlog.Commit) {
+// apply applies a batch to every node that reads the feed. Positions move to
+// where it was read, which may be a marker behind the last commit: the unit
+// has to reach the head of a log that ends in one.
+func (u *unit) apply(a arrival) {
+	feed, batch := a.feed, a.batch
 	var events, bytes uint64
 	for i := range batch {
 		events += uint64(batch[i].Len())
@@ -220,6 +226,8 @@ func (u *unit) apply(feed string, batch []eventlog.Commit) {
 		pos, applied, stop := n.apply(u.feeds[feed], n.pos[feed], batch)
 		if stop != nil {
 			stopped = append(stopped, stop)
+		} else {
+			pos = max(pos, a.at)
 		}
 		u.mu.Lock()
 		n.applied += applied
@@ -227,8 +235,7 @@ func (u *unit) apply(feed string, batch []eventlog.Commit) {
 		n.pos[feed] = pos
 		u.mu.Unlock()
 	}
-	last := &batch[len(batch)-1]
-	u.cursor[feed], u.prints[feed] = last.Seq, last.Fingerprint()
+	u.cursor[feed], u.prints[feed] = a.at, a.print
 	u.saver.events += events
 	u.saver.bytes += bytes
 	u.mu.Lock()
