@@ -24,19 +24,23 @@ type batcher struct {
 	inbox string
 	sub   *nats.Subscription
 	slots chan struct{} // one for each transaction on its way
+	open  chan struct{} // one for each batch that is open
 	wg    sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
 	queue   []*txn
-	workers int // <= maxOpenBatches
+	working bool // one goroutine takes from the queue
 	token   uint64
 	waiting map[string]chan ack // by the last token of the reply subject
 }
 
 const (
-	// maxOpenBatches is how many batches one process has open on a stream.
-	// The server allows 50 among all, and works on one at a time.
+	// maxOpenBatches is how many batches one process has open on a stream;
+	// the server allows 50 among all. It works on one at a time, and so do
+	// we: more than one from the queue would only make them smaller (with
+	// two, 64 callers get through half as many). The others are those that
+	// have to be sent again, which nobody else should wait for.
 	maxOpenBatches = 4
 	// maxGroupBytes bounds what several transactions in one batch have
 	// together; a single one may be larger.
@@ -47,6 +51,7 @@ func newBatcher(f *Feed) (*batcher, error) {
 	b := &batcher{
 		f: f, inbox: f.log.nc.NewInbox() + ".",
 		slots:   make(chan struct{}, f.log.opts.MaxInFlight),
+		open:    make(chan struct{}, maxOpenBatches),
 		waiting: make(map[string]chan ack),
 	}
 	var err error
@@ -78,8 +83,8 @@ func (b *batcher) submit(ctx context.Context, t *txn) error {
 	}
 	t.deadline = time.Now().Add(b.f.resolve)
 	b.queue = append(b.queue, t)
-	if b.workers < maxOpenBatches {
-		b.workers++
+	if !b.working {
+		b.working = true
 		b.wg.Go(b.work)
 	}
 	return nil
@@ -99,10 +104,12 @@ func (b *batcher) run(t *txn) (Position, error) {
 
 func (b *batcher) work() {
 	for group := b.take(); group != nil; group = b.take() {
-		n := len(group)
-		b.process(group)
-		for range n {
-			<-b.slots
+		group = b.look(group, false)
+		if len(group) == 0 {
+			continue
+		}
+		if rest, next := b.round(group); len(rest) > 0 {
+			b.wg.Go(func() { b.process(rest, next) })
 		}
 	}
 }
@@ -113,7 +120,7 @@ func (b *batcher) take() (group []*txn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.queue) == 0 {
-		b.workers--
+		b.working = false
 		return nil
 	}
 	g := grouping{writes: make(map[string]bool), ids: make(map[string]bool)}
@@ -217,6 +224,8 @@ func compose(group []*txn) (msgs []*nats.Msg) {
 // message that was only staged is empty. sent is false where the commit
 // didn't leave this process, so that nothing can have been stored.
 func (b *batcher) send(ctx context.Context, msgs []*nats.Msg) (a ack, sent bool, err error) {
+	b.open <- struct{}{}
+	defer func() { <-b.open }()
 	b.mu.Lock()
 	b.token++
 	token := strconv.FormatUint(b.token, 36)

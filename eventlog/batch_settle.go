@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -63,11 +64,11 @@ type step struct {
 // aren't decided yet.
 const soon = 3 * time.Millisecond
 
-// process gives every transaction of a group its outcome: rounds of looking
-// and sending, until each is decided or its time is over.
-func (b *batcher) process(group []*txn) {
-	var next step
-	for {
+// process gives every transaction of a group its outcome, after a first send
+// that didn't: rounds of looking and sending, until each is decided or its
+// time is over.
+func (b *batcher) process(group []*txn, next step) {
+	for len(group) > 0 {
 		if next.pause > 0 {
 			<-time.After(next.pause) // Close waits for what is on its way anyhow
 		}
@@ -78,13 +79,12 @@ func (b *batcher) process(group []*txn) {
 		if next.split && n > 1 && len(group) == n {
 			// It can't be seen who is at fault: each for itself.
 			for _, t := range group {
-				b.process([]*txn{t})
+				rest, next := b.round([]*txn{t})
+				b.process(rest, next)
 			}
 			return
 		}
-		if group, next = b.round(group); len(group) == 0 {
-			return
-		}
+		group, next = b.round(group)
 	}
 }
 
@@ -208,13 +208,32 @@ func (t *txn) positions(seq uint64) []Position {
 // it, and returns the others. It doesn't return before the leader answered:
 // what an identity and a guard expect must be known before sending.
 func (b *batcher) look(group []*txn, examine bool) (rest []*txn) {
-	for _, t := range group {
-		if b.lookAt(t, examine) {
+	remains := make([]bool, len(group))
+	var wg sync.WaitGroup
+	at := make(chan struct{}, lookers)
+	for i, t := range group {
+		if !t.unsure(examine) {
+			remains[i] = b.lookAt(t, examine)
+			continue
+		}
+		at <- struct{}{}
+		wg.Go(func() {
+			remains[i] = b.lookAt(t, examine)
+			<-at
+		})
+	}
+	wg.Wait()
+	for i, t := range group {
+		if remains[i] {
 			rest = append(rest, t)
 		}
 	}
 	return rest
 }
+
+// lookers is how many transactions of a group the leader is asked about at
+// once.
+const lookers = 16
 
 func (b *batcher) lookAt(t *txn, examine bool) (remains bool) {
 	ctx, cancel := context.WithDeadline(context.Background(), t.deadline)

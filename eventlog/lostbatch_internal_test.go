@@ -174,7 +174,7 @@ func TestGrouping(t *testing.T) {
 		tx("", nil, Draft{Key: "e", Expect: ExpectNew}, Draft{Key: "f"}), // with 0
 	}
 	f.batches.queue = slices.Clone(queue)
-	f.batches.workers = 1
+	f.batches.working = true
 	var got [][]int
 	for group := f.batches.take(); group != nil; group = f.batches.take() {
 		var is []int
@@ -186,7 +186,7 @@ func TestGrouping(t *testing.T) {
 	if want := "[[0 1 4 5 6 8] [2 3 7]]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if len(f.batches.queue) != 0 || f.batches.workers != 0 {
-		t.Errorf("%d left, %d workers", len(f.batches.queue), f.batches.workers)
+	if len(f.batches.queue) != 0 || f.batches.working {
+		t.Errorf("%d left, working %v", len(f.batches.queue), f.batches.working)
 	}
 }

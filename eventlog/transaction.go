@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -194,12 +195,18 @@ func (t *txn) exact(yield func(subject string) bool) {
 	}
 }
 
-// settle gives the transaction its outcome, once.
+// unsure says whether the leader has to be asked before it is sent.
+func (t *txn) unsure(examine bool) bool {
+	return examine || t.natural || slices.ContainsFunc(t.uses, func(u *tagUse) bool { return u.guarded })
+}
+
+// settle gives the transaction its outcome, once, and its slot to another.
 func (t *txn) settle(pos []Position, err error) {
 	for _, p := range t.parts {
 		t.f.stats.outcome(p, err)
 	}
 	t.pos, t.err = pos, err
+	<-t.f.batches.slots
 	close(t.done)
 }
 
