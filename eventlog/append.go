@@ -36,8 +36,9 @@ func (f *Feed) AppendDraft(ctx context.Context, d Draft) (Position, error) {
 // commits are on their way. What comes after it doesn't depend on ctx.
 // Commits that are handed over one after another reach the server in that
 // order, except those that had to be sent again. Those with an ID of yours,
-// whose identity is looked up first, keep it within their key alone, and so
-// do others to a key that such ones wait for. Ordered keeps it always.
+// whose identity is looked up first, and those with tags keep it within their
+// key alone, and so do others to a key that such ones wait for. Ordered keeps
+// it always.
 //
 // An error that it returns itself is definite: nothing was sent.
 func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
@@ -75,8 +76,14 @@ func (f *Feed) hand(ctx context.Context, p *Pending) error {
 	if err := f.usable(key); err != nil {
 		return err
 	}
+	if len(p.pr.draft.Tags) > 0 {
+		var err error
+		if p.tagged, err = f.tagged(&p.pr); err != nil {
+			return err
+		}
+	}
 	switch {
-	case p.pr.natural || f.queues.busy(key):
+	case p.pr.natural || p.tagged != nil || f.queues.busy(key):
 		return f.enqueue(ctx, p)
 	default:
 		return f.writer.submit(ctx, p)
@@ -85,10 +92,11 @@ func (f *Feed) hand(ctx context.Context, p *Pending) error {
 
 // Pending is an append on its way.
 type Pending struct {
-	f     *Feed
-	pr    prepared
-	done  chan struct{}
-	syncs bool // the syncer has admitted it, and gives it its outcome
+	f      *Feed
+	pr     prepared
+	tagged *txn // where the commit has tags
+	done   chan struct{}
+	syncs  bool // the syncer has admitted it, and gives it its outcome
 
 	// Written once, before done is closed.
 	pos Position

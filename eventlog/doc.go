@@ -14,6 +14,9 @@
 //     be had (not embedded, in memory) it is refused: ErrNotSynced.
 //   - An expectation (ExpectNew, ExpectSeq) is checked by the server, in the
 //     same step as the append: of several that expect the same, one succeeds.
+//   - A transaction, commits of several keys of one feed, is appended as a
+//     whole or not at all, and only where each key's expectation and each
+//     guard on a tag holds in that same step.
 //   - A commit that is sent again with its ID is in its key once: at once,
 //     after the server has forgotten the ID, after restarts, and from several
 //     processes. What this process sends again by itself has an ID, too.
@@ -31,7 +34,13 @@
 //
 // # What you may not assume
 //
-//   - There is no atomicity across keys or feeds: a commit is of one key.
+//   - There is no atomicity across feeds: a commit is of one key, a
+//     transaction of several keys of one feed. A reader sees the commits of a
+//     transaction one after another, and its position may be between them.
+//   - A power failure may leave the first commits of the last transaction of
+//     an embedded log whose SyncAlways isn't set: the server brings a batch to
+//     the disk before it stores it, and forgets that copy when it has.
+//   - A guard is about literal tags. There are no conditions on patterns.
 //   - There is no order across feeds, and commits of several writers to a
 //     feed are in the order in which the server took them.
 //   - ErrAmbiguous is neither success nor failure. Append again with
@@ -55,8 +64,9 @@
 // open: log.go, options.go, connect.go, embedded.go, feed.go, stream.go,
 // register.go, types.go, codec.go; watch over: drift.go, keeper.go, denied.go;
 // append: draft.go, append.go, writer.go, writer_denied.go, ack.go,
-// link.go, wire.go, ordered.go, identified.go, identity.go; durability.go,
-// syncer.go, blocks.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
+// link.go, wire.go, ordered.go, identified.go, identity.go; transactions:
+// transaction.go, tag.go, batch.go, batch_decide.go, batch_settle.go;
+// durability.go, syncer.go, blocks.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
 // event.go; ask the server: server.go. What is stored is in
 // docs/format-commit.md.
 package eventlog

@@ -63,6 +63,12 @@ type Draft struct {
 	// searched. Default 0: the key's whole history is.
 	After uint64
 
+	// Tags are what guards of other appends can be about (Guard): literal,
+	// without '*' and '>', and at most MaxKeyBytes when encoded. A commit with tags is stored
+	// with a marker for each, in one atomic batch, which costs an embedded
+	// server an fsync; see AppendTransaction.
+	Tags []string
+
 	Causation   string              // ID of the event or command that caused this
 	Correlation string              // ID that the whole conversation shares
 	Seen        timeframe.Timeframe // what the writer had seen when it decided

@@ -30,6 +30,7 @@ type Feed struct {
 	incarnation string
 	reg         *registry
 	writer      *writer
+	batches     *batcher
 	ids         *identityCache
 	queues      *keyQueues
 	syncer      *syncer
@@ -95,6 +96,10 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	if f.writer, err = newWriter(f); err != nil {
 		return nil, err
 	}
+	if f.batches, err = newBatcher(f); err != nil {
+		f.writer.close()
+		return nil, err
+	}
 	f.keeper.start()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,6 +138,7 @@ func (f *Feed) close() {
 		return
 	}
 	close(f.closing) // readers end now, appends in flight may finish
+	f.batches.close()
 	f.writer.close()
 	f.keeper.close()
 	f.syncer.close()

@@ -60,7 +60,7 @@ type State struct {
 	Last        uint64 // last sequence that was given out, 0 for none
 	Messages    uint64
 	Bytes       uint64
-	Keys        uint64 // distinct keys
+	Keys        uint64 // distinct keys, and distinct tags
 	LastTime    time.Time
 }
 
@@ -209,7 +209,7 @@ func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed,
 }
 
 // Lookup reads the commit at a sequence from the leader; ok is false where
-// there is none.
+// there is none, as at the marker of a tag.
 func (f *Feed) Lookup(ctx context.Context, seq uint64) (c Commit, ok bool, err error) {
 	if seq == 0 {
 		return c, false, nil
@@ -229,7 +229,7 @@ func (f *Feed) Head(ctx context.Context, key string) (c Commit, ok bool, err err
 
 func (f *Feed) lookup(ctx context.Context, req getRequest) (c Commit, ok bool, err error) {
 	m, ok, err := f.get(ctx, req)
-	if err != nil || !ok {
+	if err != nil || !ok || f.isMarker(&m) {
 		return c, false, err
 	}
 	if err := f.decode(&c, m); err != nil {

@@ -94,6 +94,21 @@ func (w *writer) submit(ctx context.Context, p *Pending) error {
 	return nil
 }
 
+// await waits until the commits of a key that are in flight have an outcome.
+func (w *writer) await(key string) {
+	w.mu.Lock()
+	var before []*Pending
+	for _, p := range w.inflight {
+		if p.pr.draft.Key == key {
+			before = append(before, p)
+		}
+	}
+	w.mu.Unlock()
+	for _, p := range before {
+		<-p.done
+	}
+}
+
 // publish sends a commit; w.mu is held. What fails here is sent again by the
 // janitor, except what can never succeed.
 func (w *writer) publish(p *Pending) {

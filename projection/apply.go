@@ -6,8 +6,11 @@ import (
 	"github.com/tidemark-es/tidemark/eventlog"
 )
 
-// apply applies a batch to every node that reads the feed.
-func (u *unit) apply(feed string, batch []eventlog.Commit) {
+// apply applies a batch to every node that reads the feed. Positions move to
+// where it was read, which may be a marker behind the last commit: the unit
+// has to reach the head of a log that ends in one.
+func (u *unit) apply(a arrival) {
+	feed, batch := a.feed, a.batch
 	var events, bytes uint64
 	for i := range batch {
 		events += uint64(batch[i].Len())
@@ -21,6 +24,8 @@ func (u *unit) apply(feed string, batch []eventlog.Commit) {
 		pos, applied, stop := n.apply(u.feeds[feed], n.pos[feed], batch)
 		if stop != nil {
 			stopped = append(stopped, stop)
+		} else {
+			pos = max(pos, a.at)
 		}
 		u.mu.Lock()
 		n.applied += applied
@@ -28,8 +33,7 @@ func (u *unit) apply(feed string, batch []eventlog.Commit) {
 		n.pos[feed] = pos
 		u.mu.Unlock()
 	}
-	last := &batch[len(batch)-1]
-	u.cursor[feed], u.prints[feed] = last.Seq, last.Fingerprint()
+	u.cursor[feed], u.prints[feed] = a.at, a.print
 	u.saver.events += events
 	u.saver.bytes += bytes
 	u.mu.Lock()

@@ -109,7 +109,9 @@ func (u *unit) again(ctx context.Context, cause error) bool {
 // when it doesn't need the batch any more.
 type arrival struct {
 	feed  string
-	batch []eventlog.Commit
+	batch []eventlog.Commit     // may be empty: markers of tags aren't commits
+	at    uint64                // how far the feed was read with it
+	print timeframe.Fingerprint // of the message there
 	err   error
 	taken chan struct{}
 }
@@ -136,7 +138,7 @@ func (u *unit) follow(ctx context.Context) error {
 				u.stopAll(a.feed, a.err)
 				continue
 			}
-			u.apply(a.feed, a.batch)
+			u.apply(a)
 			a.taken <- struct{}{}
 			u.saver.consider()
 		case r := <-u.saver.results:
@@ -164,7 +166,7 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 	wait := first
 	for ctx.Err() == nil {
 		err := func() error {
-			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Follow())
+			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Follow(), eventlog.Progress())
 			if err != nil {
 				return err
 			}
@@ -174,12 +176,13 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 				if err != nil {
 					return err
 				}
+				at, print, _ := r.At() // a follower has read what it is at
 				select {
-				case out <- arrival{feed: f.Name(), batch: batch, taken: taken}:
+				case out <- arrival{feed: f.Name(), batch: batch, at: at, print: print, taken: taken}:
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-				after = batch[len(batch)-1].Seq
+				after = at
 				<-taken
 				wait = first
 			}
