@@ -125,7 +125,7 @@ func (l *Log) ask(ctx context.Context, subject string, req, resp any) error {
 		}
 	}
 	ctx, done := l.watchDenied(ctx, l.api+"."+subject)
-	msg, err := l.nc.RequestWithContext(ctx, l.api+"."+subject, body)
+	msg, err := l.askAgain(ctx, subject, body)
 	if err = done(err); errors.Is(err, context.DeadlineExceeded) && outer.Err() == nil {
 		return nats.ErrTimeout // the server's silence, not the caller's impatience
 	}
@@ -133,6 +133,34 @@ func (l *Log) ask(ctx context.Context, subject string, req, resp any) error {
 		return err
 	}
 	return json.Unmarshal(msg.Data, resp)
+}
+
+// askAgain asks until ctx ends: an answer that was on its way when the
+// connection broke doesn't come, and without a connection there is none for a
+// moment. Asking twice is harmless, since everything here only reads. Each
+// try is longer than the one before, so that a slow server is heard out.
+func (l *Log) askAgain(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
+	for try := l.opts.RequestTimeout / 10; ; try *= 2 {
+		msg, err := func() (*nats.Msg, error) {
+			ctx, cancel := context.WithTimeout(ctx, try)
+			defer cancel()
+			return l.nc.RequestWithContext(ctx, l.api+"."+subject, body)
+		}()
+		pause := time.Duration(0)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return msg, err
+		case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
+			pause, try = 20*time.Millisecond, try/2
+		case !errors.Is(err, context.DeadlineExceeded):
+			return msg, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // getRequest asks for one stored message: by sequence, the last of a
