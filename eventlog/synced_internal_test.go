@@ -330,3 +330,31 @@ func TestSyncIntervalDefault(t *testing.T) {
 		t.Errorf("%+v, %v", s.CachedInfo().Config, err)
 	}
 }
+
+// An Ordered handle sends the next append of a key when the one before is on
+// the disk.
+func TestSyncedOrdered(t *testing.T) {
+	f := openSynced(t, t.TempDir())
+	d := watch(t, f)
+	o := f.Ordered()
+	var ps []*Pending
+	for i := range 20 {
+		draft := blobDraft("k", Synced, 1)
+		if draft.Expect = ExpectPrevious; i == 0 {
+			draft.Expect = ExpectNew
+		}
+		p, err := o.AppendAsync(t.Context(), draft)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+	for i, p := range ps {
+		if at, err := p.Wait(t.Context()); err != nil || at.Seq != uint64(i+1) {
+			t.Errorf("%d: %v, %v", i, at, err)
+		}
+	}
+	if d.calls < len(ps) || len(f.syncer.slots) != 0 {
+		t.Errorf("%d fsyncs, %d slots taken", d.calls, len(f.syncer.slots))
+	}
+}
