@@ -27,6 +27,7 @@ func appendCases() []*benchCase {
 		appendCase("append/64-occ", "64 callers with keys of their own: Feed.Append (ExpectSeq) against js.Publish with Nats-Expected-Last-Subject-Sequence",
 			appendLoad{callers: 64, exact: true, total: many}),
 		batchCase(),
+		syncedCase(),
 	}
 }
 

@@ -45,14 +45,18 @@ func rawOptions(dir string, t transport) *server.Options {
 
 // openRaw starts a server on a directory, connects, and waits for JetStream,
 // which is what eventlog.Open does.
-func openRaw(ctx context.Context, dir string, t transport, config jetstream.StreamConfig) (_ *raw, err error) {
+func openRaw(ctx context.Context, dir string, t transport, config jetstream.StreamConfig) (*raw, error) {
+	return startRaw(ctx, rawOptions(dir, t), t, config)
+}
+
+func startRaw(ctx context.Context, so *server.Options, t transport, config jetstream.StreamConfig) (_ *raw, err error) {
 	r := &raw{config: config}
 	defer func() {
 		if err != nil {
 			r.close()
 		}
 	}()
-	if r.srv, err = server.NewServer(rawOptions(dir, t)); err != nil {
+	if r.srv, err = server.NewServer(so); err != nil {
 		return nil, err
 	}
 	r.srv.Start()

@@ -187,55 +187,13 @@ func powerFailure(t *testing.T, change ...func(*jetstream.StreamConfig)) {
 		}
 	}
 	d := watch(t, f)
-	var mu sync.Mutex
-	returned := map[uint64]string{} // sequence and key of Synced appends
-	total := 0
+	w := &writers{f: f, returned: map[uint64]string{}}
 	lost := 0
-	moments := []string{"nothing", "zeros", "a part", "noise"}
-	for round, tail := range moments {
-		var wg sync.WaitGroup
-		stop, begun := make(chan struct{}), total
-		for g := range 6 {
-			wg.Go(func() {
-				mode, size := Acked, 48<<10
-				if g%2 == 0 {
-					mode, size = Synced, 8<<10
-				}
-				draft := blobDraft("", mode, size)
-				for i := 0; ; i++ {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					draft.Key = fmt.Sprintf("k-%d-%d-%d", round, g, i)
-					at, err := f.AppendDraft(t.Context(), draft)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					mu.Lock()
-					if total++; mode == Synced {
-						returned[at.Seq] = draft.Key
-					}
-					// About a block and a half each round.
-					if total >= begun+300 && len(returned) > 0 {
-						select {
-						case <-stop:
-						default:
-							close(stop)
-						}
-					}
-					mu.Unlock()
-				}
-			})
-		}
-		<-stop // the others go on while the power fails
-		mu.Lock()
-		want := maps.Clone(returned)
-		mu.Unlock()
+	for round, tail := range []string{"nothing", "zeros", "a part", "noise"} {
+		stopped := w.run(t, round)
+		want := w.sofar() // while the last appends go on
 		image := d.image(t, dir, tornTails[tail])
-		wg.Wait()
+		stopped.Wait()
 		st, err := f.State(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -250,7 +208,68 @@ func powerFailure(t *testing.T, change ...func(*jetstream.StreamConfig)) {
 		t.Error("no Acked commit was lost: the test's power failures take nothing")
 	}
 	t.Logf("%d commits, %d of them Synced, %d blocks, %d fsyncs, %d groups, %d commits lost in all images",
-		total, len(returned), len(blocks), d.calls, f.syncer.groups.Load(), lost)
+		w.total, len(w.returned), len(blocks), d.calls, f.syncer.groups.Load(), lost)
+}
+
+// writers append in both modes, from several goroutines.
+type writers struct {
+	f *Feed
+
+	mu       sync.Mutex
+	total    int
+	returned map[uint64]string // sequence and key of Synced appends
+}
+
+// run returns after about a block and a half; the appends that are under way
+// then end later.
+func (w *writers) run(t *testing.T, round int) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	stop, until := make(chan struct{}), w.total+300
+	end := sync.OnceFunc(func() { close(stop) })
+	for g := range 6 {
+		mode, size := Acked, 48<<10
+		if g%2 == 0 {
+			mode, size = Synced, 8<<10
+		}
+		wg.Go(func() {
+			draft := blobDraft("", mode, size)
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				draft.Key = fmt.Sprintf("k-%d-%d-%d", round, g, i)
+				at, err := w.f.AppendDraft(t.Context(), draft)
+				if err != nil {
+					t.Error(err)
+				}
+				if w.note(at, draft) >= until || err != nil {
+					end()
+				}
+			}
+		})
+	}
+	<-stop
+	return &wg
+}
+
+func (w *writers) note(at Position, d Draft) (total int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.total++; d.Durability == Synced {
+		w.returned[at.Seq] = d.Key
+	}
+	if len(w.returned) == 0 {
+		return 0 // go on until there is something to lose
+	}
+	return w.total
+}
+
+func (w *writers) sofar() map[uint64]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.returned)
 }
 
 // checkImage opens what a power failure left, and returns its last sequence.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // syncer makes acknowledged commits of one feed Synced: a group commit. While
@@ -22,6 +23,7 @@ type syncer struct {
 	reason string        // of byNobody
 	slots  chan struct{} // one for each Synced append without an outcome
 	wake   chan struct{} // holds a token when waiting isn't empty
+	full   chan struct{} // takes a token when as many wait as are gathered for
 	fsync  func(*os.File) error
 
 	begin sync.Once // starts run with the first Synced append
@@ -31,6 +33,7 @@ type syncer struct {
 
 	mu      sync.Mutex
 	waiting []acked
+	enough  int // how many waiting end the gathering; 0: nobody gathers
 	closed  bool
 	poison  error // the disk's first error: nothing is Synced behind it
 }
@@ -46,6 +49,7 @@ func newSyncer(f *Feed) *syncer {
 		f:     f,
 		slots: make(chan struct{}, f.log.opts.MaxInFlight),
 		wake:  make(chan struct{}, 1),
+		full:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 		fsync: syncFile,
 	}
@@ -114,6 +118,9 @@ func (s *syncer) finish(p *Pending, pos Position, err error) {
 	if len(s.waiting) == 1 {
 		s.wake <- struct{}{}
 	}
+	if len(s.waiting) == s.enough {
+		s.full <- struct{}{}
+	}
 }
 
 func (s *syncer) notSynced(a acked, err error, reason string) error {
@@ -135,13 +142,63 @@ func (s *syncer) run() {
 	files := &blockFiles{dir: s.f.log.embedded.streamDir(s.f.stream), root: s.f.log.opts.Dir, fsync: s.fsync}
 	defer files.close()
 	var spare []acked
+	var lately gathering
 	for range s.wake {
+		s.gather(&lately)
 		group := s.take(spare)
+		lately.begin(len(s.slots))
 		s.settle(group, s.bring(files))
+		lately.end()
 		clear(group)
 		spare = group
 	}
 }
+
+// gathering decides how long a group waits for more. Callers that append one
+// commit after another fall into two halves, of which one appends while the
+// other's fsync runs. Where the disk is the slower one, it is better to wait
+// for the rest, and to have one fsync for all: so a group waits until it is
+// as large as what was under way lately, and no longer than an fsync takes,
+// which at most doubles what a caller waits.
+type gathering struct {
+	peak  int           // Synced appends under way, lately
+	took  time.Duration // the last fsync
+	begun time.Time
+}
+
+func (g *gathering) begin(underWay int) {
+	g.begun, g.peak = time.Now(), max(underWay, g.peak*7/8)
+}
+
+func (g *gathering) end() { g.took = time.Since(g.begun) }
+
+// gather waits as lately says.
+func (s *syncer) gather(lately *gathering) {
+	s.mu.Lock()
+	if len(s.waiting) >= lately.peak || s.closed || s.poison != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.enough = lately.peak
+	s.mu.Unlock()
+	late := time.NewTimer(min(lately.took, maxGather))
+	defer late.Stop()
+	select {
+	case <-s.full:
+	case <-late.C:
+	case <-s.f.closing:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.enough = 0
+	select {
+	case <-s.full: // came at the same moment
+	default:
+	}
+}
+
+// maxGather bounds the waiting on a disk that hangs.
+const maxGather = 5 * time.Millisecond
 
 // bring syncs the files. The first error is final: the kernel reports a page
 // that it couldn't write once, and takes it for written from then on, so that
