@@ -21,22 +21,24 @@ func appendCases() []*benchCase {
 	many := func(e *env) int { return e.many }
 	return []*benchCase{
 		appendCase("append/sync", "1 caller: Feed.Append (ExpectAny) against js.Publish with Nats-Msg-Id",
-			appendLoad{callers: 1, total: one}),
+			appendLoad{callers: 1, total: one}, waiting),
 		appendCase("append/64", "64 callers: Feed.Append (ExpectAny) against js.Publish from 64 goroutines",
-			appendLoad{callers: 64, total: many}),
+			appendLoad{callers: 64, total: many}, waiting),
+		appendCase("append/64-async", "64 callers: Feed.Append (ExpectAny) against PublishMsgAsync and its future from 64 goroutines, the fastest way that nats.go has",
+			appendLoad{callers: 64, total: many}, futures),
 		appendCase("append/64-occ", "64 callers with keys of their own: Feed.Append (ExpectSeq) against js.Publish with Nats-Expected-Last-Subject-Sequence",
-			appendLoad{callers: 64, exact: true, total: many}),
+			appendLoad{callers: 64, exact: true, total: many}, waiting),
 		batchCase(),
 		syncedCase(),
 	}
 }
 
-func appendCase(name, about string, l appendLoad) *benchCase {
+func appendCase(name, about string, l appendLoad, ways []publisher) *benchCase {
 	var how publisher
 	return &benchCase{
 		name: name, about: about, unit: unitCommits,
 		setup: func(ctx context.Context, e *env) (err error) {
-			how, err = fastest(ctx, e, name, publishers(), func(ctx context.Context, e *env, how publisher) (float64, error) {
+			how, err = fastest(ctx, e, name, ways, func(ctx context.Context, e *env, how publisher) (float64, error) {
 				s, err := rawAppends(ctx, e, &clock{}, l, how)
 				return s.rate(), err
 			})

@@ -94,7 +94,7 @@ func TestBaselineCandidates(t *testing.T) {
 		check(how, s, err, e.events)
 	}
 	one := appendLoad{callers: 1, exact: true, total: func(e *env) int { return 100 }}
-	for _, how := range publishers() {
+	for _, how := range slices.Concat(waiting, futures) {
 		s, err := rawAppends(t.Context(), e, &clock{}, one, how)
 		check(how, s, err, 110)
 	}
