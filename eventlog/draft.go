@@ -98,6 +98,7 @@ type outgoing struct {
 	subject string
 	header  []field
 	data    []byte
+	flow    []byte   // of a fast batch; lent: the reply subject's part behind the token
 	few     [4]field // where header stands while it is short
 }
 
@@ -126,7 +127,8 @@ func (m *outgoing) with(name, value string) outgoing {
 }
 
 // prepare checks and encodes a draft into p, which must not be copied
-// afterwards; it touches nothing else.
+// afterwards; it touches nothing else. Where p has a payload already, its
+// memory is used again.
 func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	p.draft, p.id, p.events, p.natural = d, d.ID, len(d.Events), d.ID != ""
 	if d.Expect.previous {
@@ -140,7 +142,7 @@ func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 		return err
 	}
 	var types string
-	if m.data, types, err = encodePayload(f.name, f.reg, d.Events); err != nil {
+	if m.data, types, err = appendPayload(m.data[:0], f.name, f.reg, d.Events); err != nil {
 		return err
 	}
 	if p.id == "" {
@@ -176,6 +178,9 @@ func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	return f.checkMessage(p)
 }
 
+// maxHeaderBytes is the server's limit of all headers together.
+const maxHeaderBytes = 64<<10 - 1
+
 // checkMessage checks the header's values and the size.
 func (f *Feed) checkMessage(p *prepared) error {
 	for _, h := range p.msg.header {
@@ -183,11 +188,10 @@ func (f *Feed) checkMessage(p *prepared) error {
 			return fmt.Errorf("eventlog: header %s: %w: %q: use text without control characters, and without spaces at its ends", h.name, ErrInvalid, h.value)
 		}
 	}
-	const maxHeaders = 64<<10 - 1
 	limit := int(f.log.nc.MaxPayload())
 	switch n := p.msg.headerSize(); {
-	case n > maxHeaders:
-		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n, Max: maxHeaders}
+	case n > maxHeaderBytes:
+		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n, Max: maxHeaderBytes}
 	case n+len(p.msg.data) > limit:
 		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n + len(p.msg.data), Max: limit}
 	}

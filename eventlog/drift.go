@@ -120,6 +120,7 @@ func (ds *drifts) refusing(have, want jetstream.StreamConfig) {
 	inactive := have.ConsumerLimits.InactiveThreshold
 	ds.add(inactive > 0 && inactive < tailInactive, reported, "consumer_limits inactive_threshold", inactive, "none", "readers are refused: they ask for "+tailInactive.String())
 	ds.add(!have.AllowAtomicPublish, repairable, "allow_atomic", false, want.AllowAtomicPublish, "appends to several keys at once are refused")
+	ds.add(!have.AllowBatchPublish, repairable, "allow_batched", false, want.AllowBatchPublish, "the first import has to set it")
 	ds.add(have.DenyPurge, reported, "deny_purge", true, false, "the log can't be trimmed")
 }
 
@@ -151,6 +152,7 @@ func repaired(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	}
 	have.MaxMsgSize = want.MaxMsgSize
 	have.AllowAtomicPublish, have.AllowDirect = want.AllowAtomicPublish, want.AllowDirect
+	have.AllowBatchPublish = want.AllowBatchPublish
 	if !have.Sealed {
 		have.DenyDelete = want.DenyDelete
 	}

@@ -20,7 +20,7 @@ func settings(t testing.TB, log *eventlog.Log, name string, change func(*jetstre
 	t.Helper()
 	c := jetstream.StreamConfig{
 		Name: log.App() + "_" + name, Subjects: []string{log.App() + "." + name + ".>"}, Discard: jetstream.DiscardNew,
-		Duplicates: 30 * time.Second, AllowDirect: true, AllowAtomicPublish: true, DenyDelete: true,
+		Duplicates: 30 * time.Second, AllowDirect: true, AllowAtomicPublish: true, AllowBatchPublish: true, DenyDelete: true,
 		Metadata: map[string]string{"tidemark-app": log.App(), "tidemark-feed": name, "tidemark-format": "1", "tidemark-incarnation": "x"},
 	}
 	change(&c)
@@ -43,9 +43,11 @@ var driftCases = []driftCase{
 	{"max_msgs", true, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 10, jetstream.DiscardOld }, false},
 	{"max_bytes", true, func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 1000, jetstream.DiscardOld }, false},
 	{"max_msgs_per_subject", true, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 10 }, false},
-	{"no_ack", true, func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false }, false},
+	{"no_ack", true, func(c *jetstream.StreamConfig) {
+		c.NoAck, c.AllowAtomicPublish, c.AllowBatchPublish = true, false, false
+	}, false},
 	{"persist_mode", true, func(c *jetstream.StreamConfig) {
-		c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
+		c.PersistMode, c.AllowAtomicPublish, c.AllowBatchPublish = jetstream.AsyncPersistMode, false, false
 	}, false},
 	{"storage", true, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, false},
 	{"allow_msg_counter", true, func(c *jetstream.StreamConfig) { c.AllowMsgCounter, c.Discard = true, jetstream.DiscardOld }, false},
@@ -60,6 +62,7 @@ var driftCases = []driftCase{
 	{"max_consumers", false, func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 }, false},
 	{"consumer_limits", false, func(c *jetstream.StreamConfig) { c.ConsumerLimits.InactiveThreshold = time.Second }, false},
 	{"allow_atomic", false, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }, true},
+	{"allow_batched", false, func(c *jetstream.StreamConfig) { c.AllowBatchPublish = false }, true},
 	{"allow_direct", false, func(c *jetstream.StreamConfig) { c.AllowDirect = false }, true},
 	{"deny_delete", false, func(c *jetstream.StreamConfig) { c.DenyDelete = false }, true},
 	{"deny_purge", false, func(c *jetstream.StreamConfig) { c.DenyPurge = true }, false},

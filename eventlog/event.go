@@ -85,7 +85,9 @@ type Event struct {
 func (e Event) Position() Position { return Position{Feed: e.Feed, Seq: e.Seq, Index: e.Index} }
 
 // ID is the commit's identity, with the index behind it where the commit has
-// several events. It is the same at every read.
+// several events. Where an import packed the commit out of several drafts, it
+// is made of the draft's identity in the same way. It is the same at every
+// read.
 func (e Event) ID() string {
 	if e.commit == nil {
 		return ""
@@ -93,7 +95,7 @@ func (e Event) ID() string {
 	if e.commit.Len() == 1 {
 		return e.commit.ID
 	}
-	return e.commit.ID + "." + strconv.Itoa(e.Index)
+	return e.commit.eventID(e.Index)
 }
 
 // Causation is the ID of the event or command that caused this one, or "".
@@ -180,11 +182,16 @@ const (
 // encodePayload encodes a commit's events: a single one as it is, several in
 // an envelope. It returns the payload and the value of the type header.
 func encodePayload(feed string, reg *registry, events []any) (payload []byte, types string, err error) {
+	return appendPayload(nil, feed, reg, events)
+}
+
+// appendPayload is encodePayload into the memory of payload, which is empty.
+func appendPayload(payload []byte, feed string, reg *registry, events []any) (_ []byte, types string, err error) {
 	if len(events) == 0 || len(events) > MaxEvents {
 		return nil, "", fmt.Errorf("eventlog: feed %q: %w: a commit has 1 to %d events, not %d", feed, ErrInvalid, MaxEvents, len(events))
 	}
 	if len(events) == 1 {
-		return encodeEvent(feed, reg, nil, events[0])
+		return encodeEvent(feed, reg, payload, events[0])
 	}
 	var names []string
 	payload = append(payload, envelopeVersion)

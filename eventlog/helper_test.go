@@ -189,6 +189,9 @@ const childVariable = "TIDEMARK_TEST_CHILD"
 // appends to the log in the directory that the variable names, and prints
 // each position that was acknowledged.
 func childMain() int {
+	if at, ok := strings.CutPrefix(os.Getenv(childVariable), "import "); ok {
+		return importingChild(at)
+	}
 	log, err := eventlog.Open(context.Background(), eventlog.Options{App: "child", Dir: os.Getenv(childVariable)})
 	if err != nil {
 		fmt.Println("open:", err)

@@ -139,12 +139,18 @@ func (f *Feed) findID(ctx context.Context, key, id string, after uint64) (head, 
 	}
 	found := make(map[[16]byte]uint64)
 	if head > known {
-		found[idHash(m.get(headerID))] = head
+		learn := func(m *message) {
+			m.eachID(func(id []byte, _, _ int) bool {
+				found[idHash(string(id))] = m.seq
+				return true
+			})
+		}
+		learn(&m)
 		for c, err := range f.Commits(ctx, After(known), OfKey(key), Until(head-1), AllowTrimmed()) {
 			if err != nil {
 				return 0, 0, false, err
 			}
-			found[idHash(c.ID)] = c.Seq
+			learn(&c.msg)
 		}
 	}
 	f.ids.extend(key, known, max(head, known), found)

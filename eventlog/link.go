@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 )
@@ -33,8 +34,9 @@ func (f *Feed) openLink(deliver answer) (link, error) {
 	}
 	l := &clientLink{nc: f.log.nc, inbox: f.log.nc.NewInbox() + "."}
 	var err error
-	if l.sub, err = l.nc.Subscribe(l.inbox+"*", func(m *nats.Msg) {
-		if token, err := strconv.ParseUint(m.Subject[len(l.inbox):], 36, 64); err == nil {
+	if l.sub, err = l.nc.Subscribe(l.inbox+">", func(m *nats.Msg) {
+		head, _, _ := strings.Cut(m.Subject[len(l.inbox):], ".")
+		if token, err := strconv.ParseUint(head, 36, 64); err == nil {
 			deliver(token, m.Data, len(m.Data) == 0 && m.Header.Get("Status") == "503")
 		}
 	}); err != nil {
@@ -57,7 +59,7 @@ type clientLink struct {
 
 func (l *clientLink) publish(m *outgoing, token uint64) error {
 	msg := m.natsMsg()
-	msg.Reply = l.inbox + strconv.FormatUint(token, 36)
+	msg.Reply = l.inbox + strconv.FormatUint(token, 36) + string(m.flow)
 	return l.nc.PublishMsg(msg)
 }
 

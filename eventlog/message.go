@@ -81,6 +81,11 @@ func (f *Feed) decode(c *Commit, m message) error {
 	if err != nil {
 		return fmt.Errorf("eventlog: %s@%d: %w", f.name, m.seq, err)
 	}
+	if ids := m.get(headerIDs); ids != "" {
+		if err := eachPacked(ids, len(parts), func([]byte, int, int) bool { return true }); err != nil {
+			return fmt.Errorf("eventlog: %s@%d: %w", f.name, m.seq, err)
+		}
+	}
 	id := m.get(headerID)
 	if id == "" {
 		id = fmt.Sprintf("%s@%d", f.name, m.seq)

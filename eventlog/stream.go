@@ -209,6 +209,7 @@ func (f *Feed) streamConfig(incarnation string) jetstream.StreamConfig {
 		Duplicates:         f.log.opts.DuplicateWindow,
 		AllowDirect:        true,
 		AllowAtomicPublish: true,
+		AllowBatchPublish:  true,
 		DenyDelete:         true,
 		Metadata: map[string]string{
 			metaFormat:      formatVersion,

@@ -69,7 +69,7 @@ func (l *wireLink) dial() (net.Conn, *bufio.Reader, error) {
 		if line, err := in.ReadSlice('\n'); err != nil || !bytes.HasPrefix(line, []byte("INFO ")) {
 			return fmt.Errorf("no greeting: %w", err)
 		}
-		if _, err := io.WriteString(conn, wireConnect+"SUB "+l.inbox+"* 1\r\nPING\r\n"); err != nil {
+		if _, err := io.WriteString(conn, wireConnect+"SUB "+l.inbox+"> 1\r\nPING\r\n"); err != nil {
 			return err
 		}
 		for {
@@ -217,6 +217,7 @@ func appendPublish(b []byte, m *outgoing, inbox string, token uint64) []byte {
 	b = append(b, ' ')
 	b = append(b, inbox...)
 	b = strconv.AppendUint(b, token, 36)
+	b = append(b, m.flow...)
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, int64(size), 10)
 	b = append(b, ' ')
@@ -291,7 +292,7 @@ func readBody(in *bufio.Reader, body []byte, size int) ([]byte, error) {
 const maxAnswer = 1 << 20
 
 // parseMsgLine reads "<subject> <sid> [<header bytes>] <total bytes>" and
-// returns the token, which is the subject's part behind the inbox.
+// returns the token, which is the subject's next part behind the inbox.
 func parseMsgLine(line []byte, inbox string) (token uint64, size int, ok bool) {
 	subject, rest, ok := bytes.Cut(line, []byte(" "))
 	if !ok || !bytes.HasPrefix(subject, []byte(inbox)) {
@@ -301,7 +302,8 @@ func parseMsgLine(line []byte, inbox string) (token uint64, size int, ok bool) {
 	if i < 0 {
 		return 0, 0, false
 	}
-	token, err := strconv.ParseUint(string(subject[len(inbox):]), 36, 64)
+	head, _, _ := bytes.Cut(subject[len(inbox):], []byte("."))
+	token, err := strconv.ParseUint(string(head), 36, 64)
 	if err != nil {
 		return 0, 0, false
 	}

@@ -1,0 +1,324 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
+)
+
+// faultyLink loses publishes, answers, and connections.
+type faultyLink struct {
+	link
+	rnd                      *rand.Rand
+	loseOne, deafOne, cutOne int // one in so many; 0: never
+	broken                   uint64
+	late                     []func() // publishes that come when their batch is long over
+}
+
+func (l *faultyLink) one(in int) bool { return in > 0 && l.rnd.IntN(in) == 0 }
+
+func (l *faultyLink) publish(m *outgoing, token uint64) error {
+	switch {
+	case l.one(l.loseOne):
+		return nil // lost
+	case l.one(l.loseOne):
+		// Late, as through a slow route: behind all that follows for a while.
+		copied := outgoing{subject: m.subject, header: slices.Clone(m.header), data: slices.Clone(m.data), flow: slices.Clone(m.flow)}
+		l.late = append(l.late, func() { _ = l.link.publish(&copied, token) })
+		return nil
+	case l.one(l.cutOne):
+		l.broken++
+		return nats.ErrConnectionReconnecting
+	}
+	if len(l.late) > 0 && l.rnd.IntN(200) == 0 {
+		l.late[0]()
+		l.late = l.late[1:]
+	}
+	return l.link.publish(m, token)
+}
+
+func (l *faultyLink) losses() uint64 { return l.broken }
+
+// faulty imports through such a link.
+func faulty(t *rapid.T, f *Feed, l *faultyLink, n, keys int, opts ImportOptions) ImportResult {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := f.newImporter(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { im.link.close() }()
+	im.link.close()
+	inner, err := f.openLink(func(token uint64, data []byte, none bool) {
+		if b := im.current.Load(); b != nil && b.token == token && !(l.deafOne > 0 && rand.IntN(l.deafOne) == 0) {
+			b.onAnswer(data, none)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.link = inner
+	im.link = l
+	in := newInlet()
+	go func() {
+		for i := range n {
+			d := Draft{Key: fmt.Sprint("k", i*i%keys), Events: []any{goldenOpened{fmt.Sprint(i)}}}
+			if i%50 < 45 {
+				d.ID = fmt.Sprint("in/", i)
+			}
+			if !in.put(d, nil) {
+				return
+			}
+		}
+		in.close()
+	}()
+	defer in.stop()
+	if err := im.run(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	return im.res
+}
+
+// Whatever of publishes, answers and connections gets lost or comes late:
+// each draft is in the feed once, and each key's in the order of the input;
+// unpacked, all are.
+func TestImportFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes more than a second: run without -short")
+	}
+	log, err := Open(t.Context(), Options{App: "faults", Memory: true, RequestTimeout: 80 * time.Millisecond, ResolveTimeout: 15 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	run, troubles := 0, uint64(0)
+	rapid.Check(t, func(t *rapid.T) {
+		if run++; run > 30 {
+			return
+		}
+		f, err := log.Feed(t.Context(), fmt.Sprint("f", run), Type[goldenOpened]("opened"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := rapid.IntRange(1, 4000).Draw(t, "n")
+		opts := ImportOptions{
+			Pack:      rapid.SampledFrom([]int{1, 1, 3, 20}).Draw(t, "pack"),
+			PackAhead: rapid.SampledFrom([]int{20, 500}).Draw(t, "ahead"),
+			Window:    rapid.SampledFrom([]int{1, 7, 300, 4096}).Draw(t, "window"),
+		}
+		odds := rapid.SampledFrom([]int{0, 60, 300, 2000})
+		l := &faultyLink{rnd: rand.New(rand.NewPCG(uint64(run), 1)), loseOne: odds.Draw(t, "publish"), deafOne: odds.Draw(t, "answer"), cutOne: odds.Draw(t, "cut")}
+		res := faulty(t, f, l, n, 13, opts)
+		for _, late := range l.late {
+			late()
+		}
+		if res.Read != uint64(n) || res.Appended+res.Skipped != uint64(n) || res.Events != res.Appended {
+			t.Errorf("%+v of %d", res, n)
+		}
+		next, all, total := map[string]int{}, -1, 0
+		for e, err := range f.Read(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := Decode[goldenOpened](e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := 0
+			fmt.Sscan(v.Owner, &i)
+			if last, ok := next[e.Key]; ok && i <= last {
+				t.Fatalf("%s: %d of %s behind %d", e.Position(), i, e.Key, last)
+			}
+			if opts.Pack == 1 && i != all+1 {
+				t.Fatalf("%s: %d behind %d", e.Position(), i, all)
+			}
+			if id := fmt.Sprint("in/", i); i%50 < 45 && e.ID() != id {
+				t.Fatalf("%s has ID %s, want %s", e.Position(), e.ID(), id)
+			}
+			next[e.Key], all = i, i
+			total++
+		}
+		if total != n {
+			t.Fatalf("%d events, want %d; %+v", total, n, res)
+		}
+		troubles += f.Metrics().Retries
+	})
+	if troubles < 20 {
+		t.Errorf("trouble came %d times: this doesn't test much", troubles)
+	}
+}
+
+// A process that was killed has left the first message of a batch on its way,
+// or one in the middle: neither is stored once another import has begun.
+func TestImportZombie(t *testing.T) {
+	log, err := Open(t.Context(), Options{App: "zombie", Memory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	f, err := log.Feed(t.Context(), "accounts", Type[goldenOpened]("opened"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The killed one: it has stored 0 and 1 as a batch that is still open.
+	answers := make(chan string, 10)
+	dead, err := f.openLink(func(_ uint64, data []byte, _ bool) { answers <- string(data) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dead.close()
+	open := newFastBatch(f, dead, 500)
+	start := packOf(t, f, 0, 2).msg.with(headerImport, open.id())
+	if err := open.append(&start); err != nil {
+		t.Fatal(err)
+	}
+	for st, err := f.State(t.Context()); st.Last == 0; st, err = f.State(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-answers
+	_, err = f.Import(t.Context(), func(yield func(Draft, error) bool) {
+		for i := range 10 {
+			if !yield(zombieDraft(i), nil) {
+				return
+			}
+		}
+	}, ImportOptions{Pack: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What it had sent comes now: of the open batch, and of one that it was
+	// about to open when the log ended at 1.
+	if err := open.append(&packOf(t, f, 2, 4).msg); err != nil {
+		t.Fatal(err)
+	}
+	late := newFastBatch(f, dead, 500)
+	first := packOf(t, f, 4, 7).msg.with(nats.ExpectedLastSeqHdr, "1")
+	if err := late.append(&first); err != nil {
+		t.Fatal(err)
+	}
+	for refused := 0; refused < 2; {
+		if strings.Contains(<-answers, `"error"`) {
+			refused++
+		}
+	}
+	var got []string
+	for e, err := range f.Read(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, strings.TrimPrefix(e.ID(), "in/"))
+	}
+	if want := []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}; !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func zombieDraft(i int) Draft {
+	return Draft{Key: "k", ID: fmt.Sprint("in/", i), Events: []any{goldenOpened{fmt.Sprint(i)}}}
+}
+
+func packOf(t *testing.T, f *Feed, from, to int) *importCommit {
+	t.Helper()
+	var ds []importDraft
+	for i := from; i < to; i++ {
+		ds = append(ds, importDraft{zombieDraft(i), uint64(i)})
+	}
+	c, err := (&importer{f: f}).encode(ds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestPackedIDs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ids := rapid.SliceOfN(rapid.StringN(1, 20, 256), 1, 50).Draw(t, "ids")
+		var ds []importDraft
+		events := 0
+		for i, id := range ids {
+			n := 1 + i%3
+			ds = append(ds, importDraft{Draft: Draft{ID: id, Events: make([]any, n)}})
+			events += n
+		}
+		i, at := 0, 0
+		err := eachPacked(packedIDs(ds), events, func(id []byte, first, n int) bool {
+			if string(id) != ids[i] || first != at || n != 1+i%3 {
+				t.Errorf("%d: %q %d %d", i, id, first, n)
+			}
+			i++
+			at += n
+			return true
+		})
+		if err != nil || i != len(ids) {
+			t.Errorf("%v, %d", err, i)
+		}
+		if err := eachPacked(packedIDs(ds), events+1, func([]byte, int, int) bool { return true }); !errors.Is(err, ErrCorrupt) {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzPackedIDs(f *testing.F) {
+	f.Add("1,0,4:in/11,3,1:2", 2)
+	f.Add("2,0,1:a1,1,0:", 3)
+	f.Add("1,0,99999:a", 1)
+	f.Add("1,-1,+1:a", 1)
+	f.Fuzz(func(t *testing.T, s string, events int) {
+		total, at := 0, 0
+		err := eachPacked(s, events, func(id []byte, first, n int) bool {
+			if first != at || n < 1 || len(id) == 0 {
+				t.Fatalf("%q %d %d", id, first, n)
+			}
+			total += len(id)
+			at += n
+			return true
+		})
+		if err == nil && at != events {
+			t.Errorf("%d events of %d", at, events)
+		}
+	})
+}
+
+func FuzzBatchAnswer(f *testing.F) {
+	for _, s := range []string{
+		`{"type":"ack","seq":500,"msgs":250}`, `{"type":"gap","last_seq":3,"seq":5}`, `{"type":"err","seq":3,"error":{"code":400,"err_code":10054}}`,
+		`{"stream":"s","error":{"code":400,"err_code":10208}}`, `{"stream":"s","seq":7,"batch":"x","count":7}`, ``, `{`, `{"type":"ack","msgs":-1}`,
+	} {
+		f.Add([]byte(s), false)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, none bool) {
+		s := batchState{acked: 7, flow: 1}
+		s.apply(data, none)
+		if s.acked < 7 || s.flow < 1 || (s.ended && s.broke) {
+			t.Errorf("%+v", s)
+		}
+		if s == (batchState{acked: 7, flow: 1}) && !strings.Contains(string(data), "ack") {
+			t.Errorf("%q changes nothing", data)
+		}
+	})
+}
+
+// Golden bytes of docs/format-commit.md.
+func TestPackedFormat(t *testing.T) {
+	page, err := os.ReadFile("../docs/format-commit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := []any{1}, []any{1, 2}
+	s := packedIDs([]importDraft{{Draft: Draft{ID: "import/41", Events: one}}, {Draft: Draft{ID: "import/42", Events: two}}, {Draft: Draft{ID: "x", Events: one}}})
+	if want := "1,0,9:import/412,8,1:21,0,1:x"; s != want || !strings.Contains(string(page), "    Tm-Ids: "+want+"\n") {
+		t.Errorf("%s", s)
+	}
+}
