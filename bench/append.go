@@ -30,6 +30,7 @@ func appendCases() []*benchCase {
 			appendLoad{callers: 64, exact: true, total: many}, waiting),
 		batchCase(),
 		syncedCase(),
+		clusterCase(),
 	}
 }
 

@@ -18,6 +18,10 @@ func ourAppends(ctx context.Context, e *env, c *clock, l appendLoad) (s sample, 
 		return s, err
 	}
 	defer o.close()
+	return o.appends(ctx, e, c, l)
+}
+
+func (o *ours) appends(ctx context.Context, e *env, c *clock, l appendLoad) (s sample, err error) {
 	keys, events := madeBefore(e)
 	stored, err := l.run(ctx, e, c, func(ctx context.Context, i, key int, last uint64) (uint64, error) {
 		expect := eventlog.ExpectAny

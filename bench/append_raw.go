@@ -36,6 +36,10 @@ func rawAppends(ctx context.Context, e *env, c *clock, l appendLoad, how publish
 		return s, err
 	}
 	defer done()
+	return r.appends(ctx, e, c, l, how.async)
+}
+
+func (r *raw) appends(ctx context.Context, e *env, c *clock, l appendLoad, async bool) (s sample, err error) {
 	subjects, payloads, err := encodedBefore(e, r)
 	if err != nil {
 		return s, err
@@ -46,7 +50,7 @@ func rawAppends(ctx context.Context, e *env, c *clock, l appendLoad, how publish
 		if l.exact {
 			opts = append(opts, jetstream.WithExpectLastSequencePerSubject(last))
 		}
-		ack, err := r.publish(ctx, how.async, msg, opts...)
+		ack, err := r.publish(ctx, async, msg, opts...)
 		if err != nil {
 			return 0, err
 		}

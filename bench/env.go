@@ -151,7 +151,11 @@ type ours struct {
 // openOurs opens the log in a directory, with the event as the given type, or
 // as posted.
 func openOurs(ctx context.Context, dir string, types ...eventlog.FeedOption) (*ours, error) {
-	log, err := eventlog.Open(ctx, eventlog.Options{App: appName, Dir: dir, SyncInterval: syncInterval, MaxPayload: maxPayload})
+	return openOursAt(ctx, eventlog.Options{App: appName, Dir: dir, SyncInterval: syncInterval, MaxPayload: maxPayload}, types...)
+}
+
+func openOursAt(ctx context.Context, o eventlog.Options, types ...eventlog.FeedOption) (*ours, error) {
+	log, err := eventlog.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
