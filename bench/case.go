@@ -118,3 +118,11 @@ func list(w io.Writer, all []*benchCase) error {
 	}
 	return nil
 }
+
+// rate is the first value, where that is a rate.
+func (s sample) rate() float64 {
+	if len(s.values) == 0 {
+		return 0
+	}
+	return s.values[0]
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -48,6 +49,7 @@ type env struct {
 	quick   bool
 	verbose bool
 	stderr  io.Writer
+	only    *regexp.Regexp // of the candidates for a baseline; nil: all
 	dir     string
 	stream  jetstream.StreamConfig // of a feed, as eventlog makes it
 
@@ -56,7 +58,7 @@ type env struct {
 }
 
 func newEnv(ctx context.Context, o options, stderr io.Writer) (_ *env, err error) {
-	e := &env{sizes: fullSizes, quick: o.quick, verbose: o.verbose, stderr: stderr}
+	e := &env{sizes: fullSizes, quick: o.quick, verbose: o.verbose, stderr: stderr, only: o.baseline}
 	if o.quick {
 		e.sizes = quickSizes
 	}
@@ -149,7 +151,11 @@ type ours struct {
 // openOurs opens the log in a directory, with the event as the given type, or
 // as posted.
 func openOurs(ctx context.Context, dir string, types ...eventlog.FeedOption) (*ours, error) {
-	log, err := eventlog.Open(ctx, eventlog.Options{App: appName, Dir: dir, SyncInterval: syncInterval, MaxPayload: maxPayload})
+	return openOursAt(ctx, eventlog.Options{App: appName, Dir: dir, SyncInterval: syncInterval, MaxPayload: maxPayload}, types...)
+}
+
+func openOursAt(ctx context.Context, o eventlog.Options, types ...eventlog.FeedOption) (*ours, error) {
+	log, err := eventlog.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}

@@ -97,10 +97,21 @@ func eventOf(i, keys int) posted {
 		Entry:     fmt.Sprintf("01J8ZK4Q6W%016d", i),
 		Account:   keyOf(i, keys),
 		Contra:    keyOf(i+1, keys),
-		Cents:     uint64(1_000_000 + i%1_000_000),
+		Cents:     centsAt(i),
 		Currency:  "EUR",
 		At:        1_700_000_000_000 + uint64(i),
 		Reference: fmt.Sprintf("INV-%010d", i),
-		Text:      "monthly invoice, paid by transfer",
+		Text:      "monthly invoice, paid by transfer from the business account",
 	}
+}
+
+// centsAt is the amount of event i; all are encoded in the same size.
+func centsAt(i int) uint64 { return uint64(1_000_000 + i%1_000_000) }
+
+// centsOf is the sum of the amounts of the first n events.
+func centsOf(n int) (sum uint64) {
+	for i := range n {
+		sum += centsAt(i)
+	}
+	return sum
 }

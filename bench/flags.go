@@ -22,6 +22,7 @@ type options struct {
 	cpuProfile string
 	memProfile string
 	side       string // whose profile
+	baseline   *regexp.Regexp
 }
 
 const (
@@ -33,6 +34,7 @@ func parseFlags(args []string, stderr io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	pattern := fs.String("run", "", "only the cases whose name matches this `regexp`")
+	candidates := fs.String("baseline", "", "only the candidates for the baseline that match this `regexp` (see -v)")
 	fs.BoolVar(&o.list, "list", false, "say what each case measures, and stop")
 	fs.BoolVar(&o.json, "json", false, "print a JSON object a line instead of a table")
 	fs.BoolVar(&o.quick, "quick", false, "small sizes: shows that it works, not how fast")
@@ -50,6 +52,9 @@ func parseFlags(args []string, stderr io.Writer) (o options, err error) {
 	}
 	if o.run, err = regexp.Compile(*pattern); err != nil {
 		return o, fmt.Errorf("%w: -run: %w", errUsage, err)
+	}
+	if o.baseline, err = regexp.Compile(*candidates); err != nil {
+		return o, fmt.Errorf("%w: -baseline: %w", errUsage, err)
 	}
 	switch {
 	case fs.NArg() > 0:

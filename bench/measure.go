@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // row is a measured figure: ours, the baseline's, and their ratio, over the
@@ -83,10 +84,17 @@ func measure(ctx context.Context, e *env, prof *profiler, c *benchCase, rounds i
 	return rows, nil
 }
 
+// turnLimit is how long a side may take.
+const turnLimit = 10 * time.Minute
+
 func turn(ctx context.Context, e *env, s side, prof *profiler, figures int) (sample, error) {
 	if ctx.Err() != nil {
 		return sample{}, context.Cause(ctx)
 	}
+	// One deadline for all: where a context has none, js.Publish makes one
+	// for each call, which would slow the baseline down.
+	ctx, cancel := context.WithTimeout(ctx, turnLimit)
+	defer cancel()
 	r, err := s(ctx, e, &clock{prof: prof})
 	if err == nil && len(r.values) != figures {
 		err = fmt.Errorf("%d figures, not %d", len(r.values), figures)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -47,14 +45,18 @@ func rawOptions(dir string, t transport) *server.Options {
 
 // openRaw starts a server on a directory, connects, and waits for JetStream,
 // which is what eventlog.Open does.
-func openRaw(ctx context.Context, dir string, t transport, config jetstream.StreamConfig) (_ *raw, err error) {
+func openRaw(ctx context.Context, dir string, t transport, config jetstream.StreamConfig) (*raw, error) {
+	return startRaw(ctx, rawOptions(dir, t), t, config)
+}
+
+func startRaw(ctx context.Context, so *server.Options, t transport, config jetstream.StreamConfig) (_ *raw, err error) {
 	r := &raw{config: config}
 	defer func() {
 		if err != nil {
 			r.close()
 		}
 	}()
-	if r.srv, err = server.NewServer(rawOptions(dir, t)); err != nil {
+	if r.srv, err = server.NewServer(so); err != nil {
 		return nil, err
 	}
 	r.srv.Start()
@@ -102,38 +104,4 @@ func (r *raw) close() {
 		r.srv.Shutdown()
 		r.srv.WaitForShutdown()
 	}
-}
-
-// fastest tries each candidate for a baseline's settings, twice, with less to
-// do, and returns the one with the best time. With -quick it is the first.
-func fastest[T any](ctx context.Context, e *env, what string, candidates []T, try func(context.Context, *env, T) (sample, time.Duration, error)) (best T, err error) {
-	if e.quick {
-		return candidates[0], nil
-	}
-	least := make([]time.Duration, len(candidates))
-	for range 2 {
-		for i, c := range candidates {
-			if ctx.Err() != nil {
-				return best, context.Cause(ctx)
-			}
-			s, took, err := try(ctx, e.less(), c)
-			if err != nil {
-				return best, fmt.Errorf("%v: %w", c, err)
-			}
-			if s.count == 0 {
-				return best, fmt.Errorf("%v: %w", c, errors.New("it did nothing"))
-			}
-			if least[i] == 0 || took < least[i] {
-				least[i] = took
-			}
-		}
-	}
-	first := 0
-	for i := range candidates {
-		e.logf("%s, %v: %.0f/s", what, candidates[i], 0.0)
-		if least[i] < least[first] {
-			first = i
-		}
-	}
-	return candidates[first], nil
 }

@@ -34,6 +34,9 @@ func (t *table) report(r row) error {
 }
 
 func between(s spread, f func(float64) string) string {
+	if s.low == s.high {
+		return "" // one round
+	}
 	return "(" + f(s.low) + "-" + f(s.high) + ")"
 }
 

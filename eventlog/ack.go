@@ -37,8 +37,7 @@ const (
 // an append. A stream's name can't contain a quote, so the search is safe.
 func parseAck(data []byte) (a ack) {
 	const seq = `"seq":`
-	if i := bytes.Index(data, []byte(seq)); i >= 0 && !bytes.Contains(data, []byte(`"error"`)) && !bytes.Contains(data, []byte(`"duplicate"`)) {
-		digits := data[i+len(seq):]
+	if _, digits, ok := bytes.Cut(data, []byte(seq)); ok && !bytes.Contains(data, []byte(`"error"`)) && !bytes.Contains(data, []byte(`"duplicate"`)) {
 		for len(digits) > 0 && digits[0] == ' ' {
 			digits = digits[1:]
 		}
@@ -81,7 +80,7 @@ func (a ack) outcome() ackOutcome {
 
 // definite503 are errors of the class "unavailable" that waiting doesn't
 // mend: storage that is full, and limits of the account.
-var definite503 = []jetstream.ErrorCode{10047, 10077}
+var definite503 = []jetstream.ErrorCode{codeServerFull, codeStorageFull, codeStoreFailed}
 
 // actual reads the sequence out of "wrong last sequence: N".
 func (a ack) actual() uint64 {

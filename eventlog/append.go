@@ -11,15 +11,18 @@ import (
 // cluster: a quorum), with the commit's position.
 //
 // Errors: ErrConflict (expect doesn't hold), ErrInvalidKey, ErrInvalidType,
-// ErrTooLarge, ErrIdentity, ErrRefused, ErrUnavailable, ErrClosed, and the
-// context's where it had ended before: nothing was appended. ErrAmbiguous:
+// ErrTooLarge, ErrIdentity, ErrRefused, ErrFull, ErrDenied, ErrMissing,
+// ErrRecreated, ErrUnavailable, ErrClosed, and the context's where it had
+// ended before: nothing was appended. ErrAmbiguous:
 // nobody knows yet, also when ctx ends before the answer; the error names the
 // ID to send it again with.
 func (f *Feed) Append(ctx context.Context, key string, expect Expectation, events ...any) (Position, error) {
 	return f.AppendDraft(ctx, Draft{Key: key, Expect: expect, Events: events})
 }
 
-// AppendDraft is Append with all that a commit can carry.
+// AppendDraft is Append with all that a commit can carry. Its further error
+// is ErrNotSynced, of Synced drafts: the SyncError says whether nothing was
+// appended, or the commit is in the log and may not be on the disk.
 func (f *Feed) AppendDraft(ctx context.Context, d Draft) (Position, error) {
 	p, err := f.AppendAsync(ctx, d)
 	if err != nil {
@@ -33,7 +36,9 @@ func (f *Feed) AppendDraft(ctx context.Context, d Draft) (Position, error) {
 // commits are on their way. What comes after it doesn't depend on ctx.
 // Commits that are handed over one after another reach the server in that
 // order, except those that had to be sent again. Those with an ID of yours,
-// whose identity is looked up first, keep it within their key alone.
+// whose identity is looked up first, and those with tags keep it within their
+// key alone, and so do others to a key that such ones wait for. Ordered keeps
+// it always.
 //
 // An error that it returns itself is definite: nothing was sent.
 func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
@@ -41,29 +46,57 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 	if err := f.prepare(&p.pr, d); err != nil {
 		return nil, err
 	}
-	if f.closed.Load() {
-		return nil, fmt.Errorf("eventlog: append to %s/%s: %w", f.name, d.Key, ErrClosed)
-	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("eventlog: append to %s/%s: not sent: %w", f.name, d.Key, context.Cause(ctx))
 	}
-	var err error
-	if p.pr.natural || f.queues.busy(d.Key) {
-		err = f.enqueue(ctx, p)
-	} else {
-		err = f.writer.submit(ctx, p)
-	}
-	if err != nil {
+	if err := f.start(ctx, p); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
+// start sends a prepared append on its way.
+func (f *Feed) start(ctx context.Context, p *Pending) error {
+	if p.pr.draft.Durability == Acked {
+		return f.hand(ctx, p)
+	}
+	if err := f.syncer.admit(ctx, p); err != nil {
+		return err
+	}
+	err := f.hand(ctx, p)
+	if err != nil {
+		f.syncer.release(p)
+	}
+	return err
+}
+
+// hand gives a prepared append to the writer, or to its key's queue.
+func (f *Feed) hand(ctx context.Context, p *Pending) error {
+	key := p.pr.draft.Key
+	if err := f.usable(key); err != nil {
+		return err
+	}
+	if len(p.pr.draft.Tags) > 0 {
+		var err error
+		if p.tagged, err = f.tagged(&p.pr); err != nil {
+			return err
+		}
+	}
+	switch {
+	case p.pr.natural || p.tagged != nil || f.queues.busy(key):
+		return f.enqueue(ctx, p)
+	default:
+		return f.writer.submit(ctx, p)
+	}
+}
+
 // Pending is an append on its way.
 type Pending struct {
-	f    *Feed
-	pr   prepared
-	done chan struct{}
+	f      *Feed
+	pr     prepared
+	tagged *txn // where the commit has tags
+	done   chan struct{}
+	syncs  bool // the syncer has admitted it, and gives it its outcome
 
 	// Written once, before done is closed.
 	pos Position
@@ -102,8 +135,17 @@ func (p *Pending) Wait(ctx context.Context) (Position, error) {
 	}
 }
 
-// finish gives the outcome, once.
+// finish gives the outcome, once, and for a Synced append when it is on the
+// disk.
 func (p *Pending) finish(pos Position, err error) {
+	if p.syncs {
+		p.f.syncer.finish(p, pos, err)
+		return
+	}
+	p.complete(pos, err)
+}
+
+func (p *Pending) complete(pos Position, err error) {
 	p.pos, p.err = pos, err
 	close(p.done)
 }

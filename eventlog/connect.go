@@ -16,6 +16,7 @@ func (l *Log) connect() error {
 	o := l.opts
 	if o.Conn != nil {
 		l.nc = o.Conn
+		l.hearDenied()
 		return nil
 	}
 	opts := []nats.Option{
@@ -61,6 +62,7 @@ func (l *Log) connect() error {
 		return fmt.Errorf("eventlog: connect to %s: %w: %w%s", redact(url), ErrUnavailable, err, hint(err))
 	}
 	l.ownConn = true
+	l.hearDenied()
 	return nil
 }
 

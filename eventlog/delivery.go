@@ -30,7 +30,7 @@ func (t *tail) receive(inbox string, m *nats.Msg) {
 		t.signal()
 		return
 	}
-	t.dseq, t.got, t.heard, t.idle = dseq, msg.seq, time.Now(), false
+	t.dseq, t.got, t.last, t.heard, t.idle = dseq, msg.seq, msg, time.Now(), false
 	t.asked = max(0, t.asked-1)
 	t.buf = append(t.buf, msg)
 	if len(t.buf) == 1 {

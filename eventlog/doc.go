@@ -9,8 +9,14 @@
 //     quorum of the stream's replicas. What a power failure may take from an
 //     embedded log is bounded by Options.SyncInterval, and nothing with
 //     Options.SyncAlways.
+//   - An append with Draft.Durability Synced returns nil only when the commit
+//     is on the disk, and everything before it in the feed. Where that can't
+//     be had (not embedded, in memory) it is refused: ErrNotSynced.
 //   - An expectation (ExpectNew, ExpectSeq) is checked by the server, in the
 //     same step as the append: of several that expect the same, one succeeds.
+//   - A transaction, commits of several keys of one feed, is appended as a
+//     whole or not at all, and only where each key's expectation and each
+//     guard on a tag holds in that same step.
 //   - A commit that is sent again with its ID is in its key once: at once,
 //     after the server has forgotten the ID, after restarts, and from several
 //     processes. What this process sends again by itself has an ID, too.
@@ -20,6 +26,9 @@
 //     gaps, through reconnects and restarts of the server. Where that can't
 //     be done there is an error: ErrTrimmed, ErrLostTail, ErrGap, ErrCorrupt.
 //     Nothing is skipped silently.
+//   - A feed that was here before is never silently begun anew: a stream that is
+//     missing, or is another, or has settings that lose events is an error
+//     (ErrMissing, ErrRecreated, ErrForeign, ErrUnsafe).
 //   - A key is any non-empty string, and no two keys share commits. Applications
 //     and feeds don't either, whatever their names.
 //   - Errors have classes to test for with errors.Is. A definite one says
@@ -27,7 +36,13 @@
 //
 // # What you may not assume
 //
-//   - There is no atomicity across keys or feeds: a commit is of one key.
+//   - There is no atomicity across feeds: a commit is of one key, a
+//     transaction of several keys of one feed. A reader sees the commits of a
+//     transaction one after another, and its position may be between them.
+//   - A power failure may leave the first commits of the last transaction of
+//     an embedded log whose SyncAlways isn't set: the server brings a batch to
+//     the disk before it stores it, and forgets that copy when it has.
+//   - A guard is about literal tags. There are no conditions on patterns.
 //   - There is no order across feeds, and commits of several writers to a
 //     feed are in the order in which the server took them.
 //   - ErrAmbiguous is neither success nor failure. Append again with
@@ -41,15 +56,21 @@
 //     until the next step. Decoded values are yours.
 //   - Reading one key reads the blocks that its commits lie in: milliseconds
 //     to a tenth of a second in a large feed. Keep state in projections.
+//   - A stream that is deleted and created again under an open feed is noticed
+//     within 10 s; until then, appends without an exact expectation reach it.
 //   - A purge on the server is trusted to be a trim: it shows as ErrTrimmed
 //     to those who hadn't read so far.
 //
 // # Way through the files
 //
-// open: log.go, options.go, connect.go, embedded.go, feed.go, types.go,
-// codec.go; append: draft.go, append.go, writer.go, ack.go, identified.go,
-// identity.go; import: import.go, importer.go, importpack.go, importsend.go,
-// importlearn.go, fastbatch.go, packed.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
+// open: log.go, options.go, connect.go, embedded.go, feed.go, stream.go,
+// register.go, types.go, codec.go; watch over: drift.go, keeper.go, denied.go;
+// append: draft.go, append.go, writer.go, writer_denied.go, ack.go,
+// link.go, wire.go, ordered.go, identified.go, identity.go; transactions:
+// transaction.go, tag.go, batch.go, batch_decide.go, batch_settle.go;
+// durability.go, syncer.go, blocks.go; import: import.go, importer.go,
+// importpack.go, importencode.go, importsend.go, importlearn.go, fastbatch.go,
+// packed.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
 // event.go; ask the server: server.go. What is stored is in
 // docs/format-commit.md.
 package eventlog

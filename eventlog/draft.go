@@ -13,8 +13,9 @@ import (
 // Expectation is what an append takes for granted about its key (optimistic
 // concurrency control). The zero value expects nothing.
 type Expectation struct {
-	exact bool
-	seq   uint64
+	exact    bool
+	previous bool // for Ordered alone
+	seq      uint64
 }
 
 var (
@@ -33,6 +34,8 @@ func (e Expectation) String() string {
 	switch {
 	case !e.exact:
 		return "any state"
+	case e.previous:
+		return "this handle's previous append"
 	case e.seq == 0:
 		return "a new key"
 	}
@@ -46,6 +49,8 @@ type Draft struct {
 	Key    string
 	Expect Expectation
 	Events []any
+	// Durability is what the append waits for: Acked, the default, or Synced.
+	Durability Durability
 
 	// ID is the identity of the append: an append that is sent again with
 	// the same ID and key is answered with the first one's position, at
@@ -57,6 +62,12 @@ type Draft struct {
 	// as the position that the actor has recorded: what comes later is
 	// searched. Default 0: the key's whole history is.
 	After uint64
+
+	// Tags are what guards of other appends can be about (Guard): literal,
+	// without '*' and '>', and at most MaxKeyBytes when encoded. A commit with tags is stored
+	// with a marker for each, in one atomic batch, which costs an embedded
+	// server an fsync; see AppendTransaction.
+	Tags []string
 
 	Causation   string              // ID of the event or command that caused this
 	Correlation string              // ID that the whole conversation shares
@@ -120,6 +131,12 @@ func (m *outgoing) with(name, value string) outgoing {
 // memory is used again.
 func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	p.draft, p.id, p.events, p.natural = d, d.ID, len(d.Events), d.ID != ""
+	if d.Expect.previous {
+		return fmt.Errorf("eventlog: append to %s/%s: %w: ExpectPrevious is for the appends of an Ordered handle", f.name, d.Key, ErrInvalid)
+	}
+	if err := d.Durability.validate(); err != nil {
+		return err
+	}
 	m := &p.msg
 	if m.subject, err = f.Subject(d.Key); err != nil {
 		return err

@@ -26,10 +26,20 @@ type embedded struct {
 	srv  *server.Server
 	lock *flock.Flock
 	temp string // directory to remove at the end; memory storage needs one too
+
+	failed chan storeFailure // a stream that can't be written any more
 }
 
+// storeFailure is what the server logs, and tells nobody else, when a write to
+// a stream's files fails: from then on it leaves all appends to it unanswered,
+// until it is started anew.
+type storeFailure struct{ stream, why string }
+
+// storeFailureFormat is the server's (server/stream.go); a test holds it.
+const storeFailureFormat = "JetStream stream '%s > %s' critical write error: %v"
+
 func startEmbedded(ctx context.Context, o Options) (_ *embedded, err error) {
-	e := &embedded{}
+	e := &embedded{failed: make(chan storeFailure, 16)}
 	defer func() {
 		if err != nil {
 			e.stop()
@@ -51,7 +61,7 @@ func startEmbedded(ctx context.Context, o Options) (_ *embedded, err error) {
 	if e.srv, err = server.NewServer(cfg); err != nil {
 		return nil, fmt.Errorf("eventlog: embedded server: %w", err)
 	}
-	logger := &serverLogger{log: o.Logger}
+	logger := &serverLogger{log: o.Logger, failed: e.failed}
 	e.srv.SetLoggerV2(logger, false, false, false)
 	e.srv.Start()
 	// An empty store is ready in milliseconds; after a crash the server
@@ -117,6 +127,11 @@ func serverOptions(o Options, dir string) (*server.Options, error) {
 	return cfg, nil
 }
 
+// streamDir is where the server keeps a stream.
+func (e *embedded) streamDir(stream string) string {
+	return filepath.Join(e.srv.JetStreamConfig().StoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream)
+}
+
 // stop ends the server in an orderly way: it writes its indexes, so that the
 // next start needn't read the blocks.
 func (e *embedded) stop() {
@@ -139,13 +154,24 @@ func (e *embedded) stop() {
 type serverLogger struct {
 	log   zerolog.Logger
 	fatal atomic.Pointer[string] // the first one
+
+	failed chan<- storeFailure
 }
 
 func (l *serverLogger) Noticef(format string, v ...any) { l.log.Debug().Msgf("nats: "+format, v...) }
 func (l *serverLogger) Warnf(format string, v ...any)   { l.log.Warn().Msgf("nats: "+format, v...) }
-func (l *serverLogger) Errorf(format string, v ...any)  { l.log.Error().Msgf("nats: "+format, v...) }
 func (l *serverLogger) Debugf(format string, v ...any)  { l.log.Trace().Msgf("nats: "+format, v...) }
 func (l *serverLogger) Tracef(format string, v ...any)  { l.log.Trace().Msgf("nats: "+format, v...) }
+
+func (l *serverLogger) Errorf(format string, v ...any) {
+	l.log.Error().Msgf("nats: "+format, v...)
+	if format == storeFailureFormat && len(v) == 3 {
+		select { // the server holds locks here
+		case l.failed <- storeFailure{stream: fmt.Sprint(v[1]), why: fmt.Sprint(v[2])}:
+		default:
+		}
+	}
+}
 
 // Fatalf must not end the application's process, as the server would.
 func (l *serverLogger) Fatalf(format string, v ...any) {

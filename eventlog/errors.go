@@ -36,13 +36,14 @@ var (
 	ErrRefused = errors.New("refused by the server")
 	// ErrUnavailable: the server can't be reached, or doesn't answer.
 	ErrUnavailable = errors.New("log unavailable")
+	// ErrNotSynced: the commit can't be Synced, or may not be on the disk;
+	// the SyncError says which.
+	ErrNotSynced = errors.New("not synced")
 	// ErrClosed: the log was closed.
 	ErrClosed = errors.New("log closed")
 	// ErrInUse: another process, or another Log of this one, has the
 	// directory open.
 	ErrInUse = errors.New("directory in use")
-	// ErrForeign: the stream exists and isn't this feed's.
-	ErrForeign = errors.New("stream of somebody else")
 	// ErrTrimmed: the log no longer holds what follows the position.
 	ErrTrimmed = errors.New("log trimmed past the position")
 	// ErrLostTail: the log ends before a position that it once had reached.
@@ -103,7 +104,9 @@ func (e *ConflictError) Error() string {
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
 // AmbiguousError is an ErrAmbiguous. The same commit sent again with this ID
-// is appended at most once.
+// is appended at most once; where it had neither an ID nor an expectation,
+// that holds unless a copy of it was held up on its way for longer than
+// Options.DuplicateWindow.
 type AmbiguousError struct {
 	Feed string
 	Key  string
@@ -141,12 +144,15 @@ type RangeError struct {
 	class error
 
 	recreated bool // the stream isn't the one that was opened, or is gone
+	reused    bool // another message is where the last one was that was read
 }
 
 func (e *RangeError) Error() string {
 	switch {
 	case e.recreated:
 		return fmt.Sprintf("eventlog: feed %q: %v: its stream was deleted, or deleted and created again, since the feed was opened: wanted %d, the last one is %d: what was derived from it must be rebuilt", e.Feed, e.class, e.Want, e.Last)
+	case e.reused:
+		return fmt.Sprintf("eventlog: feed %q lost its tail, and used sequence numbers again: message %d isn't the one that was read, the last one is %d: what was derived from the lost events must be rebuilt", e.Feed, e.Want-1, e.Last)
 	case e.class == ErrTrimmed:
 		return fmt.Sprintf("eventlog: feed %q was trimmed: wanted %d, the first one left is %d: restore a snapshot that reaches at least %d", e.Feed, e.Want, e.First, e.First-1)
 	case e.class == ErrLostTail:
@@ -158,7 +164,8 @@ func (e *RangeError) Error() string {
 
 func (e *RangeError) Unwrap() error { return e.class }
 
-// ServerError is an ErrRefused with the server's own words.
+// ServerError is an ErrRefused with the server's own words. Where it says that
+// there is no room it is an ErrFull, too.
 type ServerError struct {
 	Feed        string
 	Op          string
@@ -170,7 +177,24 @@ func (e *ServerError) Error() string {
 	return fmt.Sprintf("eventlog: %s on feed %q: %s (server code %d)", e.Op, e.Feed, e.Description, e.Code)
 }
 
-func (e *ServerError) Unwrap() error { return ErrRefused }
+func (e *ServerError) Unwrap() []error {
+	if e.full() {
+		return []error{ErrRefused, ErrFull}
+	}
+	return []error{ErrRefused}
+}
+
+// full knows the server's ways to say that there is no room. Only one of the
+// codes has further meanings: "store failed" comes with the reason.
+func (e *ServerError) full() bool {
+	switch e.Code {
+	case codeAccountFull, codeServerFull, codeMemoryFull, codeStorageFull:
+		return true
+	case codeStoreFailed:
+		return strings.Contains(e.Description, "maximum") || strings.Contains(e.Description, "no space left")
+	}
+	return false
+}
 
 // problems collects what is wrong with an argument, to report all at once.
 type problems []string

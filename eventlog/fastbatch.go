@@ -65,7 +65,7 @@ const batchBeyond = 1 << 62
 const (
 	codeBatchDisabled = 10205
 	codeBatchUnknown  = 10208
-	codeBatchTooMany  = 10211
+	codeFastTooMany   = 10211
 )
 
 func newFastBatch(f *Feed, l link, flow int) *fastBatch {

@@ -125,7 +125,7 @@ func TestFeedOptions(t *testing.T) {
 	wantErr(t, err, eventlog.ErrInvalid, "is a pointer", "event name", "nil codec")
 }
 
-// A stream that isn't the feed's, or would lose events, is left alone.
+// A stream that isn't the feed's is left alone.
 func TestForeignStream(t *testing.T) {
 	ctx := logtest.Context(t)
 	log := logtest.Fresh(t)
@@ -140,19 +140,13 @@ func TestForeignStream(t *testing.T) {
 	}
 	i := 0
 	for words, change := range map[string]func(c *jetstream.StreamConfig){
-		"not made by Tidemark": func(c *jetstream.StreamConfig) { c.Metadata = nil },
-		"has format 9":         func(c *jetstream.StreamConfig) { c.Metadata["tidemark-format"] = "9" },
-		"of \"other\"":         func(c *jetstream.StreamConfig) { c.Metadata["tidemark-app"] = "other" },
-		"feed \"other\"":       func(c *jetstream.StreamConfig) { c.Metadata["tidemark-feed"] = "other" },
-		"incarnation":          func(c *jetstream.StreamConfig) { delete(c.Metadata, "tidemark-incarnation") },
-		"its subjects are":     func(c *jetstream.StreamConfig) { c.Subjects = []string{c.Subjects[0][:len(c.Subjects[0])-1] + "x"} },
-		"its retention":        func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
-		"messages 10":          func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 },
-		"bytes 1000":           func(c *jetstream.StreamConfig) { c.MaxBytes = 1000 },
-		"age 1h":               func(c *jetstream.StreamConfig) { c.MaxAge = 3600e9 },
-		"a subject 1)":         func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 },
-		"no_ack":               func(c *jetstream.StreamConfig) { c.NoAck = true },
-		"transforms": func(c *jetstream.StreamConfig) {
+		"not made by Tidemark":     func(c *jetstream.StreamConfig) { c.Metadata = nil },
+		"tidemark-format is \"9\"": func(c *jetstream.StreamConfig) { c.Metadata["tidemark-format"] = "9" },
+		"another application":      func(c *jetstream.StreamConfig) { c.Metadata["tidemark-app"] = "other" },
+		"another feed":             func(c *jetstream.StreamConfig) { c.Metadata["tidemark-feed"] = "other" },
+		"incarnation":              func(c *jetstream.StreamConfig) { delete(c.Metadata, "tidemark-incarnation") },
+		"subjects is":              func(c *jetstream.StreamConfig) { c.Subjects = []string{c.Subjects[0][:len(c.Subjects[0])-1] + "x"} },
+		"subject_transform is set": func(c *jetstream.StreamConfig) {
 			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: ">", Destination: "x.>"}
 		},
 		"takes its subjects": func(c *jetstream.StreamConfig) { c.Name += "-else" },

@@ -109,15 +109,19 @@ type testServer struct {
 	dir  string
 	port int
 	srv  *server.Server
+	more func(*server.Options) // further options, at each start
 }
 
-func startServer(t testing.TB) *testServer {
+func startServer(t testing.TB, more ...func(*server.Options)) *testServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &testServer{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
+	s := &testServer{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port, more: func(*server.Options) {}}
+	if len(more) > 0 {
+		s.more = more[0]
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -128,9 +132,9 @@ func startServer(t testing.TB) *testServer {
 
 func (s *testServer) start() {
 	s.t.Helper()
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: s.port, JetStream: true, StoreDir: s.dir, NoSigs: true, NoLog: true,
-	})
+	o := &server.Options{Host: "127.0.0.1", Port: s.port, JetStream: true, StoreDir: s.dir, NoSigs: true, NoLog: true}
+	s.more(o)
+	srv, err := server.NewServer(o)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -93,7 +93,14 @@ func (f *Feed) enqueue(ctx context.Context, p *Pending) error {
 
 func (f *Feed) serveKey(key string) {
 	for p := f.queues.next(key); p != nil; p = f.queues.next(key) {
-		if p.pr.natural {
+		if p.tagged != nil || p.pr.natural {
+			// What was handed over before goes another way to the server, and
+			// must not be overtaken.
+			f.writer.await(key)
+		}
+		if p.tagged != nil {
+			p.finish(f.batches.run(p.tagged))
+		} else if p.pr.natural {
 			p.finish(f.identify(&p.pr))
 		} else if err := f.writer.submit(context.Background(), p); err != nil {
 			f.stats.outcome(&p.pr, err)

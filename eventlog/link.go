@@ -58,11 +58,18 @@ type clientLink struct {
 }
 
 func (l *clientLink) publish(m *outgoing, token uint64) error {
-	h := make(nats.Header, len(m.header))
+	msg := m.natsMsg()
+	msg.Reply = l.inbox + strconv.FormatUint(token, 36) + string(m.flow)
+	return l.nc.PublishMsg(msg)
+}
+
+// natsMsg is the message as nats.go takes it, with a header of its own.
+func (m *outgoing) natsMsg() *nats.Msg {
+	h := make(nats.Header, len(m.header)+2)
 	for _, f := range m.header {
 		h[f.name] = []string{f.value}
 	}
-	return l.nc.PublishMsg(&nats.Msg{Subject: m.subject, Reply: l.inbox + strconv.FormatUint(token, 36) + string(m.flow), Header: h, Data: m.data})
+	return &nats.Msg{Subject: m.subject, Header: h, Data: m.data}
 }
 
 func (l *clientLink) losses() uint64 { return l.nc.Stats().Reconnects }

@@ -22,9 +22,12 @@ type Log struct {
 	api      string // prefix of JetStream API subjects, "$JS.API"
 	embedded *embedded
 	ownConn  bool
+	denials  denials
+	unhear   func() // gives the connection its error handler back
 
 	opening sync.Mutex // held while a feed is opened; taken before mu
 	ending  sync.Once
+	ended   chan struct{} // closed at the end
 
 	mu     sync.Mutex
 	closed bool
@@ -46,7 +49,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed)}
+	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), ended: make(chan struct{})}
 	if opts.Domain != "" {
 		l.api = "$JS." + opts.Domain + ".API"
 	}
@@ -69,6 +72,9 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := l.awaitJetStream(ctx); err != nil {
 		return nil, err
 	}
+	if l.embedded != nil {
+		go l.heedFailures()
+	}
 	return l, nil
 }
 
@@ -85,6 +91,7 @@ func (l *Log) awaitJetStream(ctx context.Context) error {
 		case errors.Is(err, jetstream.ErrJetStreamNotEnabled) && l.opts.Conn == nil && l.embedded != nil,
 			errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
 			errors.Is(err, nats.ErrPermissionViolation),
+			errors.Is(err, ErrDenied),
 			errors.Is(err, nats.ErrConnectionClosed):
 			return fmt.Errorf("eventlog: the server at %s: %w: %w", l.nc.ConnectedUrlRedacted(), ErrUnavailable, err)
 		}
@@ -169,7 +176,8 @@ func (l *Log) Heads(ctx context.Context) (timeframe.Timeframe, error) {
 	return at, nil
 }
 
-// Healthy is nil while the log's server answers.
+// Healthy is nil while the log's server answers and every open feed passes
+// Check; otherwise it is all that is wrong.
 func (l *Log) Healthy(ctx context.Context) error {
 	l.mu.Lock()
 	closed := l.closed
@@ -183,15 +191,20 @@ func (l *Log) Healthy(ctx context.Context) error {
 	if err := l.ping(ctx); err != nil {
 		return fmt.Errorf("eventlog: %w: %w", ErrUnavailable, err)
 	}
-	return nil
+	var errs []error
+	for _, f := range l.Feeds() {
+		errs = append(errs, f.Check(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // ping asks the server's JetStream for a sign of life.
 func (l *Log) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.opts.RequestTimeout)
 	defer cancel()
+	ctx, done := l.watchDenied(ctx, l.api+".INFO")
 	_, err := l.js.AccountInfo(ctx)
-	return err
+	return done(err)
 }
 
 // Close waits for the appends in flight, for Options.ResolveTimeout at most,
@@ -222,10 +235,14 @@ func (l *Log) end() {
 		wg.Go(f.close)
 	}
 	wg.Wait()
+	close(l.ended)
 	l.closeAll()
 }
 
 func (l *Log) closeAll() {
+	if l.unhear != nil {
+		l.unhear()
+	}
 	if l.nc != nil && l.ownConn {
 		l.nc.Close()
 	}

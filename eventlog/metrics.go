@@ -39,7 +39,7 @@ type Metrics struct {
 	Ambiguous uint64 // appends whose outcome stayed unknown
 	Refused   uint64 // appends refused for other reasons
 	Retries   uint64 // commits sent again
-	InFlight  int    // commits on their way now
+	InFlight  int    // commits and transactions on their way now
 	Read      uint64 // commits read, by all readers
 	Restarts  uint64 // how often a reader had to start its consumer again
 }
@@ -50,6 +50,6 @@ func (f *Feed) Metrics() Metrics {
 	return Metrics{
 		Feed: f.name, Commits: s.commits.Load(), Events: s.events.Load(), Bytes: s.bytes.Load(),
 		Conflicts: s.conflicts.Load(), Ambiguous: s.ambiguous.Load(), Refused: s.refused.Load(),
-		Retries: s.retries.Load(), InFlight: len(f.writer.slots), Read: s.read.Load(), Restarts: s.restarts.Load(),
+		Retries: s.retries.Load(), InFlight: len(f.writer.slots) + len(f.batches.slots), Read: s.read.Load(), Restarts: s.restarts.Load(),
 	}
 }

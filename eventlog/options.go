@@ -29,7 +29,9 @@ type Options struct {
 	// URL connects to a server or cluster that runs elsewhere, such as
 	// "nats://host:4222"; several are separated by commas.
 	URL string
-	// Conn uses a connection of yours. Close leaves it open.
+	// Conn uses a connection of yours. Close leaves it open. While the log is
+	// open it hears, before your error handler, which permissions are missing:
+	// set yours before Open.
 	Conn *nats.Conn
 
 	// User and Password, Token, CredentialsFile, NKeySeedFile, and TLS say

@@ -15,6 +15,7 @@ type readConfig struct {
 	keyed   bool
 	follow  bool
 	trimmed bool
+	steps   bool
 }
 
 // After starts reading behind this sequence. Default: at the feed's start.
@@ -36,6 +37,11 @@ func Follow() ReadOption { return func(c *readConfig) { c.follow = true } }
 // AllowTrimmed starts at the first commit that is left where the log no
 // longer holds what comes behind After. Without it that is an ErrTrimmed.
 func AllowTrimmed() ReadOption { return func(c *readConfig) { c.trimmed = true } }
+
+// Progress makes Reader.Next return when only markers of tags have come as
+// well, with an empty batch that isn't nil: for who has to know how far the
+// feed was read (Reader.At), and not only what is in it.
+func Progress() ReadOption { return func(c *readConfig) { c.steps = true } }
 
 // Read yields a feed's events in order, from the start to what is the end
 // now, or as the options say. An error is the last step; when ctx ends, its

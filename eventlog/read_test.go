@@ -102,7 +102,13 @@ func TestReadRecreated(t *testing.T) {
 	if _, err := log.JetStream().CreateStream(ctx, cfg); err != nil {
 		t.Fatal(err)
 	}
-	put(t, f, "k", 20)
+	_, err = f.Append(ctx, "k", eventlog.ExpectAny, deposited{1})
+	wantErr(t, err, eventlog.ErrMissing, "since the feed was opened")
+	for range 20 {
+		if _, err := log.JetStream().Publish(ctx, log.App()+".accounts.k", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	_, err = seqs(ctx, f, eventlog.After(5))
 	wantErr(t, err, eventlog.ErrLostTail, "created again")
 	_, err = follower.Next(ctx)

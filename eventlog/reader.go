@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // Reader reads a feed in batches, as large as what has arrived. It is for
@@ -17,8 +18,9 @@ type Reader struct {
 	cfg    readConfig
 	filter string // subject, "" for all
 	src    *tail
-	end    uint64 // last sequence to read
-	cursor uint64 // last sequence that was read, or is known to be skipped
+	end    uint64  // last sequence to read
+	cursor uint64  // last sequence that was read, or is known to be skipped
+	last   message // the one at cursor; seq 0 where none was read
 	batch  []Commit
 	rest   []message
 	err    error
@@ -83,10 +85,32 @@ func (r *Reader) bound(ctx context.Context, last uint64) error {
 	return nil
 }
 
-// Next waits for commits and returns those that have arrived, in order;
-// empty at the end. The batch and its commits are valid until the next call.
-// Errors are final, except the context's.
+// Next waits for commits and returns those that have arrived, in order; nil
+// at the end. The batch and its commits are valid until the next call.
+// Errors are final, except the context's. With Progress a batch may have no
+// commits without being nil.
 func (r *Reader) Next(ctx context.Context) ([]Commit, error) {
+	for {
+		batch, err := r.next(ctx)
+		if err != nil || batch == nil || len(batch) > 0 || r.cfg.steps {
+			return batch, err
+		}
+	}
+}
+
+// At is how far the feed was read: up to this sequence, every commit that the
+// reader was asked for has been returned. With the fingerprint of the message
+// there, a commit or a marker; ok is false where none was read.
+func (r *Reader) At() (seq uint64, print timeframe.Fingerprint, ok bool) {
+	if r.last.seq == 0 || r.last.seq != r.cursor {
+		return r.cursor, print, false
+	}
+	return r.cursor, r.last.fingerprint(), true
+}
+
+// next is Next by what the source delivers: a batch without commits has
+// markers alone.
+func (r *Reader) next(ctx context.Context) ([]Commit, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -118,20 +142,22 @@ func (r *Reader) Next(ctx context.Context) ([]Commit, error) {
 	return r.take(ctx, msgs)
 }
 
-// take decodes messages into the batch.
+// take decodes messages into the batch. Markers count, and aren't in it.
 func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 	if cap(r.batch) < len(msgs) {
 		r.batch = make([]Commit, max(len(msgs), readBatch/4))
 	}
 	batch := r.batch[:len(msgs)]
+	n := 0
 	for i, m := range msgs {
 		if m.seq > r.end {
 			r.cursor = r.end
-			return r.taken(batch[:i]), nil
+			break
 		}
 		err := r.account(ctx, m.seq)
-		if err == nil {
-			err = r.f.decode(&batch[i], m)
+		marker := r.f.isMarker(&m)
+		if err == nil && !marker {
+			err = r.f.decode(&batch[n], m)
 		}
 		if err != nil {
 			// What came before the bad one is still good. Where only ctx ended,
@@ -142,19 +168,20 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 				r.err = err
 			}
 			if i > 0 {
-				return r.taken(batch[:i]), nil
+				return r.taken(batch[:n]), nil
 			}
 			return nil, err
 		}
-		r.cursor = m.seq
+		if !marker {
+			n++
+		}
+		r.cursor, r.last = m.seq, m
 	}
-	return r.taken(batch), nil
+	return r.taken(batch[:n]), nil
 }
 
+// taken counts; a batch without commits isn't nil, which is the end.
 func (r *Reader) taken(batch []Commit) []Commit {
-	if len(batch) == 0 {
-		return nil
-	}
 	r.f.stats.read.Add(uint64(len(batch)))
 	return batch
 }

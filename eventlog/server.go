@@ -19,6 +19,13 @@ const (
 	codeWrongLastSequence = 10071 // wrong last sequence: N
 	codeSubjectsOverlap   = 10065 // subjects overlap with an existing stream
 	codeWriteInFlight     = 10164 // wrong last sequence, without saying which
+	codeStreamNameInUse   = 10058 // stream name already in use with a different configuration
+	codeNoStream          = 10059 // stream not found
+	codeAccountFull       = 10002 // resource limits exceeded for account
+	codeServerFull        = 10023 // insufficient resources: the server's store is full
+	codeMemoryFull        = 10028 // insufficient memory resources available
+	codeStorageFull       = 10047 // insufficient storage resources available
+	codeStoreFailed       = 10077 // what the store said: limits of the stream
 )
 
 // serverError is the one gate from the server's and the client's errors to
@@ -33,6 +40,9 @@ func (f *Feed) serverError(ctx context.Context, op string, err error) error {
 			return fmt.Errorf("eventlog: %s on feed %q: %w: %w", op, f.name, ErrUnavailable, err)
 		}
 		return &ServerError{Feed: f.name, Op: op, Code: int(api.ErrorCode), Description: api.Description}
+	}
+	if errors.Is(err, ErrDenied) {
+		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, err)
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, err)
@@ -50,7 +60,7 @@ type State struct {
 	Last        uint64 // last sequence that was given out, 0 for none
 	Messages    uint64
 	Bytes       uint64
-	Keys        uint64 // distinct keys
+	Keys        uint64 // distinct keys, and distinct tags
 	LastTime    time.Time
 }
 
@@ -58,11 +68,9 @@ type State struct {
 // ServerError with the server's code 10059.
 func (f *Feed) State(ctx context.Context) (State, error) {
 	var resp struct {
-		Error  *jetstream.APIError `json:"error"`
-		Config struct {
-			Metadata map[string]string `json:"metadata"`
-		} `json:"config"`
-		State struct {
+		Error  *jetstream.APIError    `json:"error"`
+		Config jetstream.StreamConfig `json:"config"`
+		State  struct {
 			Messages    uint64    `json:"messages"`
 			Bytes       uint64    `json:"bytes"`
 			FirstSeq    uint64    `json:"first_seq"`
@@ -75,8 +83,13 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 		return State{}, f.serverError(ctx, "state", err)
 	}
 	if resp.Error != nil {
-		return State{}, f.serverError(ctx, "state", resp.Error)
+		err := f.serverError(ctx, "state", resp.Error)
+		if resp.Error.ErrorCode == codeNoStream {
+			f.keeper.gone()
+		}
+		return State{}, err
 	}
+	f.keeper.look(resp.Config)
 	st := State{
 		Incarnation: resp.Config.Metadata[metaIncarnation],
 		First:       resp.State.FirstSeq,
@@ -97,8 +110,12 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 // ask sends a request to the JetStream API and decodes the answer. The API
 // is answered by the stream's leader.
 func (f *Feed) ask(ctx context.Context, subject string, req, resp any) error {
+	return f.log.ask(ctx, subject, req, resp)
+}
+
+func (l *Log) ask(ctx context.Context, subject string, req, resp any) error {
 	outer := ctx
-	ctx, cancel := context.WithTimeout(outer, f.log.opts.RequestTimeout)
+	ctx, cancel := context.WithTimeout(outer, l.opts.RequestTimeout)
 	defer cancel()
 	var body []byte
 	if req != nil {
@@ -107,14 +124,43 @@ func (f *Feed) ask(ctx context.Context, subject string, req, resp any) error {
 			return err
 		}
 	}
-	msg, err := f.log.nc.RequestWithContext(ctx, f.log.api+"."+subject, body)
-	if errors.Is(err, context.DeadlineExceeded) && outer.Err() == nil {
+	ctx, done := l.watchDenied(ctx, l.api+"."+subject)
+	msg, err := l.askAgain(ctx, subject, body)
+	if err = done(err); errors.Is(err, context.DeadlineExceeded) && outer.Err() == nil {
 		return nats.ErrTimeout // the server's silence, not the caller's impatience
 	}
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal(msg.Data, resp)
+}
+
+// askAgain asks until ctx ends: an answer that was on its way when the
+// connection broke doesn't come, and without a connection there is none for a
+// moment. Asking twice is harmless, since everything here only reads. Each
+// try is longer than the one before, so that a slow server is heard out.
+func (l *Log) askAgain(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
+	for try := l.opts.RequestTimeout / 10; ; try *= 2 {
+		msg, err := func() (*nats.Msg, error) {
+			ctx, cancel := context.WithTimeout(ctx, try)
+			defer cancel()
+			return l.nc.RequestWithContext(ctx, l.api+"."+subject, body)
+		}()
+		pause := time.Duration(0)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return msg, err
+		case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
+			pause, try = 20*time.Millisecond, try/2
+		case !errors.Is(err, context.DeadlineExceeded):
+			return msg, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // getRequest asks for one stored message: by sequence, the last of a
@@ -165,7 +211,7 @@ func (f *Feed) get(ctx context.Context, req getRequest) (m message, ok bool, err
 // too, not an error.
 func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed, error) {
 	st, err := f.State(ctx)
-	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == int(jetstream.JSErrCodeStreamNotFound) {
+	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == codeNoStream {
 		return timeframe.Observed{}, nil
 	}
 	if err != nil {
@@ -191,7 +237,7 @@ func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed,
 }
 
 // Lookup reads the commit at a sequence from the leader; ok is false where
-// there is none.
+// there is none, as at the marker of a tag.
 func (f *Feed) Lookup(ctx context.Context, seq uint64) (c Commit, ok bool, err error) {
 	if seq == 0 {
 		return c, false, nil
@@ -211,7 +257,7 @@ func (f *Feed) Head(ctx context.Context, key string) (c Commit, ok bool, err err
 
 func (f *Feed) lookup(ctx context.Context, req getRequest) (c Commit, ok bool, err error) {
 	m, ok, err := f.get(ctx, req)
-	if err != nil || !ok {
+	if err != nil || !ok || f.isMarker(&m) {
 		return c, false, err
 	}
 	if err := f.decode(&c, m); err != nil {

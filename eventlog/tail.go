@@ -40,7 +40,8 @@ type tail struct {
 
 	consumer string
 	sub      *nats.Subscription
-	made     uint64           // the connection's reconnects when the consumer was made
+	made     uint64 // the connection's reconnects when the consumer was made
+	undeny   func()
 	back     chan nats.Status // wakes next when the connection is back, or closed
 
 	mu      sync.Mutex
@@ -49,6 +50,7 @@ type tail struct {
 	lent    []message     // what next returned last
 	heard   time.Time     // last sign of life, or when one was asked for
 	got     uint64        // last stream sequence received, or where reading starts
+	last    message       // the message there; none (seq 0) where it isn't known
 	dseq    uint64        // last consumer sequence received
 	asked   int           // messages asked for and not yet received; >= 0
 	idle    bool          // a heartbeat came: the server has nothing more for now
@@ -59,6 +61,7 @@ type tail struct {
 func (f *Feed) openTail(ctx context.Context, after uint64, filter string, trimmed bool) (*tail, error) {
 	t := &tail{f: f, filter: filter, trimmed: trimmed, got: after, arrived: make(chan struct{}, 1)}
 	t.back = f.log.nc.StatusChanged(nats.CONNECTED)
+	t.undeny = f.log.watch(func(e *PermissionError) { t.fail(e) }, f.log.api+".CONSUMER.MSG.NEXT."+f.stream+".")
 	if err := t.start(ctx); err != nil {
 		t.close()
 		return nil, err
@@ -97,15 +100,45 @@ func (t *tail) start(ctx context.Context) (err error) {
 	// A start beyond the log's end is accepted silently, and then skips what
 	// is appended next. Looking after the consumer was made leaves no moment
 	// in which the log could lose its tail unseen.
-	if _, err := t.f.rangeCheck(ctx, after, t.trimmed || t.filter != ""); err != nil {
+	st, err := t.f.rangeCheck(ctx, after, t.trimmed || t.filter != "")
+	if err != nil {
+		return err
+	}
+	if err := t.recognise(ctx, after, st); err != nil {
 		return err
 	}
 	return t.ask()
 }
 
+// recognise makes sure that the log still has the message that reading goes
+// on behind. The numbers alone don't tell: a log that lost its tail uses them
+// again, and has soon grown beyond. The first time, it takes note.
+func (t *tail) recognise(ctx context.Context, after uint64, st State) error {
+	t.mu.Lock()
+	last := t.last
+	t.mu.Unlock()
+	if after == 0 || after < st.First || (last.seq == 0 && t.filter != "") {
+		return nil
+	}
+	m, ok, err := t.f.get(ctx, getRequest{Seq: after})
+	if err != nil || !ok {
+		return err
+	}
+	if last.seq == after && last.fingerprint() != m.fingerprint() {
+		return &RangeError{Feed: t.f.name, Want: after + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: true}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.got == after {
+		t.last = m
+	}
+	return nil
+}
+
 func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, t.f.log.opts.RequestTimeout)
 	defer cancel()
+	ctx, done := t.f.log.watchDenied(ctx, t.f.log.api+".CONSUMER.CREATE."+t.f.stream+".")
 	_, err := t.f.log.js.CreateConsumer(ctx, t.f.stream, jetstream.ConsumerConfig{
 		Name:              t.consumer,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
@@ -117,7 +150,7 @@ func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 		MemoryStorage:     true,
 		Replicas:          1,
 	})
-	return err
+	return done(err)
 }
 
 // ask keeps the server's supply of requests filled.
@@ -181,11 +214,14 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 			return out, t.ask()
 		}
 		// What was asked for on a connection that broke doesn't come.
+		denied := errors.Is(t.broken, ErrDenied)
 		broken := t.broken != nil || t.made != t.f.log.nc.Stats().Reconnects || (t.asked > 0 && time.Since(t.heard) > tailSilence)
 		idle := t.idle
 		t.idle = false
 		t.mu.Unlock()
 		switch {
+		case denied:
+			return nil, t.f.serverError(ctx, "read", t.broken)
 		case broken:
 			if err := t.restart(ctx); err != nil {
 				return nil, err
@@ -246,6 +282,7 @@ func (t *tail) restart(ctx context.Context) error {
 // close ends the source.
 func (t *tail) close() {
 	t.stop()
+	t.undeny()
 	t.f.log.nc.RemoveStatusListener(t.back)
 }
 

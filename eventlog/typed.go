@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // NameOf returns the name that T is registered under on a feed, or an
@@ -54,11 +55,18 @@ func (c *Commit) Size() int { return len(c.msg.data) }
 
 // DeleteStream removes a stream of this application, such as a feed's
 // (Feed.Stream) or the snapshots' ("KV_<app>_snapshots"), with all that it
-// holds. It is no error where there is none. What else runs on the feed gets
+// holds. A feed is forgotten first (Forget), so that it can begin anew, and so
+// that a crash leaves one that can be opened. It is no error where there is
+// no such stream. What else runs on the feed gets
 // ErrLostTail.
 func (l *Log) DeleteStream(ctx context.Context, stream string) error {
 	if !strings.HasPrefix(strings.TrimPrefix(stream, "KV_"), l.opts.App+"_") {
 		return fmt.Errorf("eventlog: %w: stream %q isn't one of application %q", ErrInvalid, stream, l.opts.App)
+	}
+	if feed, ok := strings.CutPrefix(stream, l.opts.App+"_"); ok && timeframe.ValidName(feed) == nil {
+		if err := l.Forget(ctx, feed); err != nil {
+			return err
+		}
 	}
 	err := l.js.DeleteStream(ctx, stream)
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {

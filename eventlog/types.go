@@ -26,6 +26,7 @@ type registry struct {
 	byType map[reflect.Type]*eventType
 	codecs map[string]Codec
 	codec  Codec // of what is appended
+	open   openOptions
 }
 
 // FeedOption configures a feed when it is opened.
@@ -39,6 +40,7 @@ type feedConfig struct {
 	types    []*eventType
 	codec    Codec
 	codecs   []Codec
+	open     openOptions
 	problems problems
 }
 
@@ -107,6 +109,7 @@ func newRegistry(feed string, opts []FeedOption) (*registry, error) {
 		byType: make(map[reflect.Type]*eventType),
 		codecs: make(map[string]Codec),
 		codec:  cfg.codec,
+		open:   cfg.open,
 	}
 	for _, t := range cfg.types {
 		r.addType(t, &cfg.problems)

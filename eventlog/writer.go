@@ -25,7 +25,10 @@ type writer struct {
 	stop  chan struct{}
 	wg    sync.WaitGroup
 
+	undeny func()
+
 	mu       sync.Mutex
+	refused  map[string]int // publishes that the server didn't permit, by subject
 	closed   bool
 	token    uint64
 	losses   uint64 // of the link, when last looked at
@@ -50,6 +53,7 @@ func newWriter(f *Feed) (*writer, error) {
 		return nil, f.serverError(context.Background(), "open", err)
 	}
 	w.losses = w.link.losses()
+	w.undeny = f.log.watch(w.denied, f.prefix)
 	w.wg.Go(w.janitor)
 	return w, nil
 }
@@ -88,6 +92,21 @@ func (w *writer) submit(ctx context.Context, p *Pending) error {
 	// Publishing under the lock keeps the order in which callers came.
 	w.publish(p)
 	return nil
+}
+
+// await waits until the commits of a key that are in flight have an outcome.
+func (w *writer) await(key string) {
+	w.mu.Lock()
+	var before []*Pending
+	for _, p := range w.inflight {
+		if p.pr.draft.Key == key {
+			before = append(before, p)
+		}
+	}
+	w.mu.Unlock()
+	for _, p := range before {
+		<-p.done
+	}
 }
 
 // publish sends a commit; w.mu is held. What fails here is sent again by the
@@ -146,8 +165,8 @@ func (w *writer) settle(p *Pending, pos Position, err error) {
 	if !p.pr.natural || !errors.Is(err, ErrConflict) {
 		w.f.stats.outcome(&p.pr, err)
 	}
-	p.finish(pos, err)
 	<-w.slots
+	p.finish(pos, err)
 }
 
 // onAck is called by the link for each answer, one at a time.
@@ -164,6 +183,7 @@ func (w *writer) onAck(token uint64, data []byte, noResponders bool) {
 	}
 	switch a.outcome() {
 	case ackStored:
+		w.f.keeper.acked(a.Seq)
 		w.settle(p, Position{Feed: w.f.name, Seq: a.Seq}, nil)
 	case ackRetry:
 		// Not stored, or not to be understood; the janitor sends it again.
@@ -276,6 +296,8 @@ func (w *writer) sweep(now time.Time) bool {
 	defer w.mu.Unlock()
 	for _, p := range w.overdue(now) {
 		switch {
+		case w.f.keeper.refusal() != nil:
+			w.settle(p, Position{}, w.orAmbiguous(p, w.f.keeper.refusal()))
 		case now.After(p.deadline) && p.open == 0:
 			w.settle(p, Position{}, fmt.Errorf("eventlog: append to %s/%s: %w: nothing was stored in %v", w.f.name, p.pr.draft.Key, ErrUnavailable, w.f.resolve))
 		case now.After(p.deadline):
@@ -290,9 +312,10 @@ func (w *writer) sweep(now time.Time) bool {
 // overdue returns the commits to send again, in the order they came.
 func (w *writer) overdue(now time.Time) (late []*Pending) {
 	patience := w.f.log.opts.RequestTimeout
-	if n := w.link.losses(); n != w.losses {
+	if n := w.link.losses(); n != w.losses || w.f.keeper.refusal() != nil {
 		// What was on its way when the connection broke may be lost.
 		w.losses, patience = n, 0
+		clear(w.refused)
 	}
 	for _, p := range w.inflight {
 		if !p.busy && (now.Sub(p.sent) > patience || now.After(p.deadline)) {
@@ -320,6 +343,7 @@ func (w *writer) close() {
 		}
 	}
 	close(w.stop)
+	w.undeny()
 	w.link.close()
 	w.mu.Lock()
 	for _, p := range waiting {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,13 +35,18 @@ type member func(ctx context.Context, c *crew, writer string, n int) (claim, err
 
 // hire starts a writer for each member.
 func hire(ctx context.Context, book *eventlog.Feed, members ...member) *crew {
+	return hireAs(ctx, "w", book, members...)
+}
+
+// hireAs is hire with the beginning of the writers' names.
+func hireAs(ctx context.Context, name string, book *eventlog.Feed, members ...member) *crew {
 	// Ended between two appends, never within one: an outcome that nobody
 	// waited for would be neither a claim nor absent.
 	ending, stop := context.WithCancel(ctx)
 	c := &crew{book: book, stop: stop}
 	for i, m := range members {
 		c.wg.Go(func() {
-			writer := fmt.Sprintf("w%d", i)
+			writer := fmt.Sprintf("%s%d", name, i)
 			for n := 1; ending.Err() == nil; n++ {
 				done, err := m(ctx, c, writer, n)
 				c.mu.Lock()
@@ -72,6 +78,20 @@ func (c *crew) awaitMore(ctx context.Context, t testing.TB, n int64) {
 	})
 }
 
+// sofar is what the writers have been told until now.
+func (c *crew) sofar() []claim {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.claims)
+}
+
+// awaitTrouble waits until writers notice that the server is away.
+func (c *crew) awaitTrouble(ctx context.Context, t testing.TB, n int64) {
+	t.Helper()
+	from := c.refused.Load() + c.retried.Load()
+	await(ctx, t, "the writers notice", func() bool { return c.refused.Load()+c.retried.Load() >= from+n })
+}
+
 // end lets the writers finish and returns what they were told.
 func (c *crew) end(t testing.TB) []claim {
 	t.Helper()
@@ -96,13 +116,18 @@ func (c *crew) settle(ctx context.Context, d eventlog.Draft) (eventlog.Position,
 			d.ID = ambiguous.ID
 		case errors.Is(err, eventlog.ErrUnavailable) && ctx.Err() == nil:
 			c.refused.Add(1)
-			select {
-			case <-time.After(20 * time.Millisecond): // as a caller would
-			case <-ctx.Done():
-			}
+			breathe(ctx)
 		default:
 			return pos, err
 		}
+	}
+}
+
+// breathe lets some time pass between two tries, as any caller would.
+func breathe(ctx context.Context) {
+	select {
+	case <-time.After(20 * time.Millisecond):
+	case <-ctx.Done():
 	}
 }
 
@@ -115,6 +140,7 @@ func plain(ctx context.Context, c *crew, writer string, n int) (claim, error) {
 
 // actor appends with an ID of its own.
 func actor(ctx context.Context, c *crew, writer string, n int) (claim, error) {
+	writer = identifiedPrefix + writer
 	d := identified(writer, n)
 	pos, err := c.settle(ctx, d)
 	return claim{writer, n, d.Key, pos.Seq}, err
@@ -132,6 +158,7 @@ func careful(keys int) member {
 			}
 			if err != nil {
 				c.refused.Add(1)
+				breathe(ctx)
 				continue
 			}
 			var prev uint64

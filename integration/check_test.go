@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,6 +129,24 @@ func checkRestart(ctx context.Context, t testing.TB, log *eventlog.Log, book *ev
 		t.Errorf("the newest snapshot is at %d of %d, %d events behind: recovery %+v", newest, len(records), events, rec)
 	}
 	return rec
+}
+
+// checkResent sends the last appends of each identified writer again, which
+// must be answered with the first positions: R1.9.
+func checkResent(ctx context.Context, t testing.TB, book *eventlog.Feed, claims []claim) {
+	t.Helper()
+	left := make(map[string]int)
+	for i := len(claims) - 1; i >= 0; i-- {
+		c := claims[i]
+		if !strings.HasPrefix(c.writer, identifiedPrefix) || left[c.writer] == 3 {
+			continue
+		}
+		left[c.writer]++
+		pos, err := book.AppendDraft(ctx, identified(c.writer, c.n))
+		if err != nil || pos.Seq != c.seq {
+			t.Errorf("%+v, sent again: %s, %v", c, pos, err)
+		}
+	}
 }
 
 func at(seq uint64) string { return fmt.Sprintf("book@%d", seq) }

@@ -88,7 +88,12 @@ func writeSeveral(ctx context.Context, book *eventlog.Feed, round string) error 
 	return writeLoop(ctx, book, func(n int) eventlog.Draft { return draft(w, n, 2+n%5, 7) }, w)
 }
 
-// identified is what writeIdentified appends, which the parent sends again.
+// identifiedPrefix begins the names of writers whose appends have IDs of
+// their own.
+const identifiedPrefix = "identified-"
+
+// identified is the n-th append of such a writer, which can be sent again by
+// who knows no more than that.
 func identified(writer string, n int) eventlog.Draft {
 	d := draft(writer, n, 1+n%2, 20)
 	d.ID = eventlog.ActorID(writer, uint64(n))
@@ -96,7 +101,7 @@ func identified(writer string, n int) eventlog.Draft {
 }
 
 func writeIdentified(ctx context.Context, book *eventlog.Feed, round string) error {
-	w := "identified-" + round
+	w := identifiedPrefix + round
 	return writeLoop(ctx, book, func(n int) eventlog.Draft { return identified(w, n) }, w)
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -80,27 +79,10 @@ func inspect(ctx context.Context, t *testing.T, dir string, claims []claim) (pro
 	records := readBook(ctx, t, book)
 	checkBook(t, records, claims)
 	rec := checkRestart(ctx, t, log, book, records)
-	checkResent(ctx, t, book, claims)
-	return rec.Source, len(records)
-}
-
-// checkResent sends the last identified appends of each round again: R1.9.
-func checkResent(ctx context.Context, t *testing.T, book *eventlog.Feed, claims []claim) {
-	t.Helper()
 	head := must(book.State(ctx))(t).Last
-	left := make(map[string]int)
-	for i := len(claims) - 1; i >= 0; i-- {
-		c := claims[i]
-		if !strings.HasPrefix(c.writer, "identified-") || left[c.writer] == 3 {
-			continue
-		}
-		left[c.writer]++
-		pos, err := book.AppendDraft(ctx, identified(c.writer, c.n))
-		if err != nil || pos.Seq != c.seq {
-			t.Errorf("%+v, sent again: %s, %v", c, pos, err)
-		}
-	}
+	checkResent(ctx, t, book, claims)
 	if now := must(book.State(ctx))(t).Last; now != head {
 		t.Errorf("sending again appended %d commits", now-head)
 	}
+	return rec.Source, len(records)
 }

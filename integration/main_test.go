@@ -21,7 +21,9 @@ const childVariable = "TIDEMARK_INTEGRATION_CHILD"
 // children are the programs that tests start as processes of their own. They
 // run until they are killed; what they return is why they could not.
 var children = map[string]func(args []string) error{
-	"writer": runWriter,
+	"writer":     runWriter,
+	"synced":     runSynced,
+	"transactor": runTransactor,
 }
 
 func TestMain(m *testing.M) {

@@ -44,8 +44,7 @@ func storableKey(t reflect.Type) error {
 	case reflect.Array:
 		return storableKey(t.Elem())
 	case reflect.Struct:
-		for i := range t.NumField() {
-			f := t.Field(i)
+		for f := range t.Fields() {
 			if !f.IsExported() {
 				return fmt.Errorf("%s can't be a key: field %s isn't exported, so it would not be stored", t, f.Name)
 			}

@@ -51,8 +51,7 @@ func shape(t reflect.Type, outer []reflect.Type) string {
 	case reflect.Struct:
 		var b strings.Builder
 		b.WriteString("{")
-		for i := range t.NumField() {
-			f := t.Field(i)
+		for f := range t.Fields() {
 			if !f.IsExported() && !f.Anonymous {
 				continue // not stored
 			}

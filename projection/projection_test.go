@@ -76,7 +76,7 @@ func TestStop(t *testing.T) {
 	for name, bad := range map[string]func() error{
 		"error": func() error { return errors.New("no") },
 		"panic": func() error { panic("no") },
-		"nil":   func() error { var m map[int]int; m[1] = 1; return nil },
+		"nil":   func() error { var p *deposited; p.Cents = 1; return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := logtest.Context(t)

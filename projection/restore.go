@@ -3,7 +3,9 @@ package projection
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -256,9 +258,7 @@ func (u *unit) aim(ctx context.Context, used map[*candidate]bool, begun time.Tim
 	defer u.mu.Unlock()
 	u.target, u.begun, u.isCaught = target, begun, false
 	u.done = make(map[string]uint64)
-	for name, c := range u.cursor {
-		u.done[name] = c
-	}
+	maps.Copy(u.done, u.cursor)
 	for _, n := range u.nodes {
 		if empty && n.recovery.Source == FromReplay {
 			n.recovery.Source = FromNothing
@@ -320,13 +320,13 @@ func (u *unit) start(feed string) uint64 {
 // reasons lists why no snapshot was good enough, for the error that stops
 // the start.
 func (u *unit) reasons() string {
-	var s string
+	var s strings.Builder
 	for _, n := range u.nodes {
 		for _, why := range n.recovery.Skipped {
-			s += "\n\t" + n.name + ": " + why
+			s.WriteString("\n\t" + n.name + ": " + why)
 		}
 	}
-	return s
+	return s.String()
 }
 
 func (u *unit) logRecovery(n *node) {

@@ -218,13 +218,19 @@ func newDirBank(t *testing.T) dirBank {
 // with opens the bank, and closes it behind f.
 func (d dirBank) with(t *testing.T, f func(b *bank)) {
 	t.Helper()
+	d.log(t, func(log *eventlog.Log) { f(bankOf(t, log)) })
+}
+
+// log opens the bank's log alone.
+func (d dirBank) log(t *testing.T, f func(*eventlog.Log)) {
+	t.Helper()
 	log := must(eventlog.Open(logtest.Context(t), eventlog.Options{App: d.app, Dir: d.dir}))(t)
 	defer func() {
 		if err := log.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
-	f(bankOf(t, log))
+	f(log)
 }
 
 // accounts is the directory of the feed's stream.
@@ -286,6 +292,14 @@ func TestForeignSnapshots(t *testing.T) {
 				if err := b.log.JetStream().DeleteStream(t.Context(), b.accounts.Stream()); err != nil {
 					t.Fatal(err)
 				}
+			})
+			// A stream that snapshots know isn't silently created again.
+			d.log(t, func(log *eventlog.Log) {
+				_, err := log.Feed(t.Context(), "accounts")
+				if !errors.Is(err, eventlog.ErrMissing) {
+					t.Fatalf("opened: %v", err)
+				}
+				must(log.Feed(t.Context(), "accounts", eventlog.Recreate()))(t)
 			})
 			d.with(t, func(b *bank) {
 				for range 50 {

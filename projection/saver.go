@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -219,9 +220,7 @@ func (s *saver) finish(r saveResult) {
 		for _, n := range r.job.nodes {
 			n.reset = false
 		}
-		for feed, l := range r.job.lineage {
-			u.lineage[feed] = l
-		}
+		maps.Copy(u.lineage, r.job.lineage)
 	} else {
 		s.putBack(r)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -172,9 +173,7 @@ func (u *unit) status(n *node) Status {
 func (rt *Runtime) heads(ctx context.Context) (map[string]uint64, error) {
 	feeds := make(map[string]*eventlog.Feed)
 	for _, u := range rt.units {
-		for name, f := range u.feeds {
-			feeds[name] = f
-		}
+		maps.Copy(feeds, u.feeds)
 	}
 	heads := make(map[string]uint64, len(feeds))
 	for name, f := range feeds {

@@ -3,7 +3,6 @@ package projection
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -110,7 +109,9 @@ func (u *unit) again(ctx context.Context, cause error) bool {
 // when it doesn't need the batch any more.
 type arrival struct {
 	feed  string
-	batch []eventlog.Commit
+	batch []eventlog.Commit     // may be empty: markers of tags aren't commits
+	at    uint64                // how far the feed was read with it
+	print timeframe.Fingerprint // of the message there
 	err   error
 	taken chan struct{}
 }
@@ -137,7 +138,7 @@ func (u *unit) follow(ctx context.Context) error {
 				u.stopAll(a.feed, a.err)
 				continue
 			}
-			u.apply(a.feed, a.batch)
+			u.apply(a)
 			a.taken <- struct{}{}
 			u.saver.consider()
 		case r := <-u.saver.results:
@@ -165,7 +166,7 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 	wait := first
 	for ctx.Err() == nil {
 		err := func() error {
-			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Follow())
+			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Follow(), eventlog.Progress())
 			if err != nil {
 				return err
 			}
@@ -175,12 +176,13 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 				if err != nil {
 					return err
 				}
+				at, print, _ := r.At() // a follower has read what it is at
 				select {
-				case out <- arrival{feed: f.Name(), batch: batch, taken: taken}:
+				case out <- arrival{feed: f.Name(), batch: batch, at: at, print: print, taken: taken}:
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-				after = batch[len(batch)-1].Seq
+				after = at
 				<-taken
 				wait = first
 			}
@@ -203,99 +205,6 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 			return
 		}
 	}
-}
-
-// apply applies a batch to every node that reads the feed.
-func (u *unit) apply(feed string, batch []eventlog.Commit) {
-	var events, bytes uint64
-	for i := range batch {
-		events += uint64(batch[i].Len())
-		bytes += uint64(batch[i].Size())
-	}
-	var stopped []*StoppedError
-	for _, n := range u.nodes {
-		if n.stopped != nil || n.handlers[feed] == nil {
-			continue
-		}
-		pos, applied, stop := n.apply(u.feeds[feed], n.pos[feed], batch)
-		if stop != nil {
-			stopped = append(stopped, stop)
-		}
-		u.mu.Lock()
-		n.applied += applied
-		n.stopped = stop
-		n.pos[feed] = pos
-		u.mu.Unlock()
-	}
-	last := &batch[len(batch)-1]
-	u.cursor[feed], u.prints[feed] = last.Seq, last.Fingerprint()
-	u.saver.events += events
-	u.saver.bytes += bytes
-	u.mu.Lock()
-	u.wakeLocked()
-	u.mu.Unlock()
-	for _, s := range stopped {
-		u.tell(s)
-	}
-	u.checkCaught()
-}
-
-// lockRun is how many commits are applied under one lock: enough to make its
-// cost vanish, few enough for readers not to wait.
-const lockRun = 256
-
-// apply applies those commits of a batch that are behind pos, one after
-// another, each whole or not at all.
-func (n *node) apply(f *eventlog.Feed, pos uint64, batch []eventlog.Commit) (_ uint64, applied uint64, stop *StoppedError) {
-	handlers := n.handlers[f.Name()]
-	for len(batch) > 0 && stop == nil {
-		run := batch[:min(lockRun, len(batch))]
-		batch = batch[len(run):]
-		var a uint64
-		pos, a, stop = n.applyRun(f, handlers, pos, run)
-		applied += a
-	}
-	return pos, applied, stop
-}
-
-func (n *node) applyRun(f *eventlog.Feed, handlers map[string]handler, pos uint64, run []eventlog.Commit) (_ uint64, applied uint64, stop *StoppedError) {
-	n.state.lock()
-	defer n.state.unlock()
-	var e eventlog.Event
-	err, stack := func() (err error, stack string) {
-		defer containStack(&err, &stack)
-		for i := range run {
-			c := &run[i]
-			if c.Seq <= pos {
-				continue
-			}
-			for j := range c.Len() {
-				e = c.Event(j)
-				h := handlers[e.Type]
-				if h == nil {
-					if !f.Knows(e.Type) {
-						return fmt.Errorf("%w: %q: register it on the feed with eventlog.Type", eventlog.ErrUnknownType, e.Type), ""
-					}
-					continue
-				}
-				if err := h(e); err != nil {
-					return err, ""
-				}
-			}
-			if err := n.state.misused(); err != nil {
-				return err, ""
-			}
-			n.state.commit()
-			applied += uint64(c.Len())
-			pos = c.Seq
-		}
-		return nil, ""
-	}()
-	if err != nil {
-		n.state.rollback()
-		stop = &StoppedError{Projection: n.name, Position: e.Position(), Type: e.Type, Err: err, Stack: stack}
-	}
-	return pos, applied, stop
 }
 
 // stopAll stops the nodes that read a feed ("": all) which can't be read.

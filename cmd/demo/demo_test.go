@@ -82,7 +82,7 @@ func (r *gitRepo) grow(from, n int) {
 func (r *gitRepo) want() (authors map[string]int64, files map[string]work) {
 	r.t.Helper()
 	authors, files = make(map[string]int64), make(map[string]work)
-	for _, line := range strings.Split(strings.TrimSuffix(r.git("", "log", "--format=%ae"), "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSuffix(r.git("", "log", "--format=%ae"), "\n"), "\n") {
 		authors[line]++
 	}
 	lines := bufio.NewScanner(strings.NewReader(r.git("", "log", "--numstat", "--no-renames", "--format=")))

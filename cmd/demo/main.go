@@ -143,7 +143,6 @@ type session struct {
 	feeds    feeds
 	views    views
 	imported int64
-	importer importer
 	status   []projection.Status
 }
 

@@ -40,6 +40,8 @@ var rules = []rule{
 		reason: "reads the source, and needs none of it"},
 	{packages: "internal/logtest", may: []string{"eventlog", "timeframe"},
 		reason: "starts a real server with a log on it, for the tests of all above eventlog"},
+	{packages: "internal/racetest", may: []string{"eventlog", "timeframe"},
+		reason: "races writers on any log, for the tests of eventlog and of the whole"},
 	{packages: "internal/natstest",
 		reason: "runs processes of the server, and knows nothing of what is stored on them"},
 }

@@ -27,6 +27,7 @@ type Server struct {
 	monitor string // 127.0.0.1:port
 	conf    string // path of the configuration
 	log     string // path of the log
+	store   string // JetStream's directory
 
 	mu   sync.Mutex
 	proc *Process // nil while it is down
@@ -49,13 +50,14 @@ func prepare(t testing.TB, name string, port int, conf ...string) *Server {
 	s := &Server{
 		t: t, name: name, host: loopback(port), monitor: loopback(freePort(t)),
 		conf: filepath.Join(artifacts, name+".conf"), log: filepath.Join(artifacts, name+".log"),
+		store: t.TempDir(),
 	}
 	lines := append([]string{
 		"server_name: " + name,
 		"listen: " + s.host,
 		"http: " + s.monitor,
 		fmt.Sprintf("log_file: %q", s.log),
-		fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 4GB, max_memory_store: 1GB }", t.TempDir()),
+		fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 4GB, max_memory_store: 1GB }", s.store),
 	}, conf...)
 	if err := os.WriteFile(s.conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -66,6 +68,12 @@ func prepare(t testing.TB, name string, port int, conf ...string) *Server {
 		}
 	})
 	return s
+}
+
+// StreamDir is where a stream of the default account has its files. What is
+// there may be changed while the server is down.
+func (s *Server) StreamDir(stream string) string {
+	return filepath.Join(s.store, "jetstream", "$G", "streams", stream)
 }
 
 // launch starts the process without waiting for anything.

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+)
+
+// ourAppends appends to a fresh log.
+func ourAppends(ctx context.Context, e *env, c *clock, l appendLoad) (s sample, err error) {
+	dir, remove, err := e.fresh("ours")
+	if err != nil {
+		return s, err
+	}
+	defer remove()
+	o, err := openOurs(ctx, dir)
+	if err != nil {
+		return s, err
+	}
+	defer o.close()
+	return o.appends(ctx, e, c, l)
+}
+
+func (o *ours) appends(ctx context.Context, e *env, c *clock, l appendLoad) (s sample, err error) {
+	keys, events := madeBefore(e)
+	stored, err := l.run(ctx, e, c, func(ctx context.Context, i, key int, last uint64) (uint64, error) {
+		expect := eventlog.ExpectAny
+		if l.exact {
+			expect = eventlog.ExpectSeq(last)
+		}
+		at, err := o.feed.Append(ctx, keys[key], expect, events[i%len(events)])
+		return at.Seq, err
+	})
+	if err != nil {
+		return s, err
+	}
+	st, err := o.feed.State(ctx)
+	if err != nil {
+		return s, err
+	}
+	return appended(e, c, l, stored, st.Messages, st.Bytes)
+}
+
+// madeBefore makes keys and events outside of the timed part.
+func madeBefore(e *env) (keys []string, events []posted) {
+	for i := range e.keys {
+		keys = append(keys, keyOf(i, e.keys))
+		events = append(events, eventOf(i, e.keys))
+	}
+	return keys, events
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/eventlog"
+)
+
+// replicas is the size of the cluster, and of its streams.
+const replicas = 3
+
+// clusterCase compares appends to a stream that three servers keep, on
+// loopback in this process: the client is one of the servers' over TCP.
+func clusterCase() *benchCase {
+	l := appendLoad{callers: 64, total: func(e *env) int { return e.many / 2 }}
+	return &benchCase{
+		name: "append/r3-64", about: "three-node cluster on loopback, 64 callers: Feed.Append (ExpectAny) against js.Publish from 64 goroutines there",
+		unit: unitCommits,
+		ours: func(ctx context.Context, e *env, c *clock) (s sample, err error) {
+			err = withCluster(ctx, e, func(urls string) error {
+				o, err := openOursAt(ctx, eventlog.Options{App: appName, URL: urls, Replicas: replicas})
+				if err != nil {
+					return err
+				}
+				defer o.close()
+				s, err = o.appends(ctx, e, c, l)
+				return err
+			})
+			return s, err
+		},
+		base: func(ctx context.Context, e *env, c *clock) (s sample, err error) {
+			err = withCluster(ctx, e, func(urls string) error {
+				r := &raw{config: e.stream}
+				r.config.Replicas = replicas
+				if r.nc, err = nats.Connect(urls); err != nil {
+					return err
+				}
+				defer r.close()
+				if r.js, err = jetstream.New(r.nc); err != nil {
+					return err
+				}
+				if err := awaitCluster(ctx, r.js); err != nil {
+					return err
+				}
+				if err := r.create(ctx); err != nil {
+					return err
+				}
+				s, err = r.appends(ctx, e, c, l, false)
+				return err
+			})
+			return s, err
+		},
+		note: func() string { return "PublishMsg, loopback TCP" },
+	}
+}
+
+// awaitCluster waits until the cluster has a leader.
+func awaitCluster(ctx context.Context, js jetstream.JetStream) error {
+	for {
+		_, err := js.AccountInfo(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// withCluster runs three servers in this process, and f against them.
+func withCluster(ctx context.Context, e *env, f func(urls string) error) error {
+	dir, remove, err := e.fresh("cluster")
+	if err != nil {
+		return err
+	}
+	defer remove()
+	var servers []*server.Server
+	defer func() {
+		for _, s := range servers {
+			s.Shutdown()
+		}
+		for _, s := range servers {
+			s.WaitForShutdown()
+		}
+	}()
+	routes, err := freeRoutes()
+	if err != nil {
+		return err
+	}
+	var urls []string
+	for i := range replicas {
+		o := rawOptions(filepath.Join(dir, fmt.Sprint(i)), tcp)
+		o.ServerName = fmt.Sprint("n", i)
+		o.Cluster = server.ClusterOpts{Name: "bench", Host: "127.0.0.1", Port: portOf(routes[i])}
+		o.Routes = routes
+		s, err := server.NewServer(o)
+		if err != nil {
+			return err
+		}
+		servers = append(servers, s)
+		s.Start()
+	}
+	for _, s := range servers {
+		for !s.ReadyForConnections(100 * time.Millisecond) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		}
+		urls = append(urls, s.ClientURL())
+	}
+	for !meetsQuorum(servers) {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return f(strings.Join(urls, ","))
+}
+
+// meetsQuorum says whether all servers are current with a leader.
+func meetsQuorum(servers []*server.Server) bool {
+	leaders, current := 0, 0
+	for _, s := range servers {
+		if s.JetStreamIsLeader() {
+			leaders++
+		}
+		if s.JetStreamIsCurrent() {
+			current++
+		}
+	}
+	return leaders == 1 && current == len(servers)
+}
+
+// freeRoutes finds ports for the servers' routes.
+func freeRoutes() (routes []*url.URL, err error) {
+	for range replicas {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+	}
+	return routes, nil
+}
+
+func portOf(u *url.URL) int {
+	var port int
+	_, _ = fmt.Sscan(u.Port(), &port)
+	return port
+}

@@ -1,0 +1,194 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The register of an application's feeds is a KV bucket, "<app>_feeds", with
+// an entry for each feed that was ever handed out: its stream's incarnation.
+// A stream alone can't tell that it was there before; the register can, as
+// long as it is kept apart from the feeds, and with them it is backed up and
+// restored. It is asked once, when a feed is opened.
+//
+//	none ──► creating ──► open ──► (Forget, DeleteStream) none
+//
+// "creating" means that no feed with this incarnation was handed out yet, so
+// its stream can be created by whoever comes, also after a crash.
+
+const (
+	stateCreating = "creating"
+	stateOpen     = "open"
+
+	registerVersion = 1
+)
+
+// registration is a feed's entry.
+type registration struct {
+	Version     int       `json:"version"`
+	Incarnation string    `json:"incarnation"`
+	State       string    `json:"state"`
+	Since       time.Time `json:"since"` // by the clock of who registered it
+
+	revision uint64 // of the entry; of its marker where it was forgotten; 0 where there was never one
+	none     bool   // the bucket itself is missing
+}
+
+// known says whether there is an entry.
+func (r registration) known() bool { return r.Incarnation != "" }
+
+func (l *Log) registerBucket() string { return l.opts.App + "_feeds" }
+
+// registered reads a feed's entry from the register's leader.
+func (l *Log) registered(ctx context.Context, feed string) (r registration, err error) {
+	var resp struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Seq    uint64 `json:"seq"`
+			Header []byte `json:"hdrs"`
+			Data   []byte `json:"data"`
+		} `json:"message"`
+	}
+	bucket := l.registerBucket()
+	if err := l.ask(ctx, "STREAM.MSG.GET.KV_"+bucket, getRequest{LastFor: "$KV." + bucket + "." + feed}, &resp); err != nil {
+		return r, err
+	}
+	switch {
+	case resp.Error != nil && resp.Error.ErrorCode == codeNoStream:
+		return registration{none: true}, nil
+	case resp.Error != nil && resp.Error.ErrorCode == codeNoMessage:
+		return r, nil
+	case resp.Error != nil:
+		return r, resp.Error
+	case resp.Message == nil:
+		return r, fmt.Errorf("%w: an answer without a message", ErrUnavailable)
+	}
+	r.revision = resp.Message.Seq
+	if len(resp.Message.Header) > 0 {
+		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
+		if err != nil {
+			return r, fmt.Errorf("eventlog: register %s, entry %s: %w: %w", bucket, feed, ErrCorrupt, err)
+		}
+		if h.Get("KV-Operation") != "" {
+			return r, nil // forgotten
+		}
+	}
+	if err := json.Unmarshal(resp.Message.Data, &r); err != nil {
+		return r, fmt.Errorf("eventlog: register %s, entry %s: %w: %w", bucket, feed, ErrCorrupt, err)
+	}
+	if r.Version != registerVersion || r.Incarnation == "" || (r.State != stateOpen && r.State != stateCreating) {
+		return r, fmt.Errorf("eventlog: register %s, entry %s: %w: version %d, state %q: this program knows version %d", bucket, feed, ErrCorrupt, r.Version, r.State, registerVersion)
+	}
+	return r, nil
+}
+
+// register writes a feed's entry if it still is as it was read; again says
+// that it isn't.
+func (l *Log) register(ctx context.Context, feed string, was, now registration) (again bool, err error) {
+	kv, err := l.openRegister(ctx, was.none)
+	if err != nil {
+		return false, err
+	}
+	now.Version, now.Since = registerVersion, time.Now().UTC()
+	if was.Incarnation == now.Incarnation {
+		now.Since = was.Since
+	}
+	b, err := json.Marshal(now)
+	if err != nil {
+		return false, err
+	}
+	return l.swap(ctx, feed, func(ctx context.Context) error {
+		_, err := kv.Update(ctx, feed, b, was.revision)
+		return err
+	})
+}
+
+// swap runs a compare-and-set of an entry. An answer that doesn't come is no
+// problem: the entry is read again, and is there or not.
+func (l *Log) swap(ctx context.Context, feed string, set func(context.Context) error) (again bool, err error) {
+	ctx, done := l.watchDenied(ctx, "$KV."+l.registerBucket()+"."+feed, l.api+".$KV."+l.registerBucket()+"."+feed, l.api+".STREAM.INFO.KV_")
+	err = done(set(ctx))
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.ErrorCode == codeWrongLastSequence || api.ErrorCode == codeWriteInFlight) {
+		return true, nil
+	}
+	return false, err
+}
+
+// openRegister opens the bucket, and creates it when it is missing.
+func (l *Log) openRegister(ctx context.Context, create bool) (kv jetstream.KeyValue, err error) {
+	if create {
+		storage := jetstream.FileStorage
+		if l.opts.Memory {
+			storage = jetstream.MemoryStorage
+		}
+		cctx, done := l.watchDenied(ctx, l.api+".STREAM.CREATE.KV_", l.api+".STREAM.INFO.KV_", l.api+".INFO")
+		kv, err = l.js.CreateKeyValue(cctx, jetstream.KeyValueConfig{
+			Bucket: l.registerBucket(), Description: "Tidemark feeds of " + l.opts.App,
+			History: 8, Storage: storage, Replicas: l.opts.Replicas,
+		})
+		if err = done(err); err == nil || !errors.Is(err, jetstream.ErrBucketExists) {
+			return kv, err
+		}
+	}
+	ctx, done := l.watchDenied(ctx, l.api+".STREAM.INFO.KV_")
+	kv, err = l.js.KeyValue(ctx, l.registerBucket())
+	return kv, done(err)
+}
+
+// forgotten fails where the register itself is missing although the
+// application has snapshots: they came from feeds, which must not begin anew
+// as if they had never been.
+func (l *Log) forgotten(ctx context.Context, feed, stream string) error {
+	var resp struct {
+		Error *jetstream.APIError `json:"error"`
+		State struct {
+			Messages uint64 `json:"messages"`
+		} `json:"state"`
+	}
+	switch err := l.ask(ctx, "STREAM.INFO.KV_"+l.opts.App+"_snapshots", nil, &resp); {
+	case err != nil:
+		return err
+	case resp.Error != nil && resp.Error.ErrorCode == codeNoStream:
+		return nil
+	case resp.Error != nil:
+		return resp.Error
+	case resp.State.Messages > 0:
+		return &MissingError{Feed: feed, Stream: stream}
+	}
+	return nil
+}
+
+// Forget takes a feed out of the application's register, so that opening it
+// creates its stream when that is missing (ErrMissing). It is no error where
+// the feed isn't registered. Its stream, if there is one, stays.
+func (l *Log) Forget(ctx context.Context, feed string) error {
+	for {
+		r, err := l.registered(ctx, feed)
+		if err != nil {
+			return l.registerError("forget", feed, err)
+		}
+		if !r.known() {
+			return nil
+		}
+		kv, err := l.openRegister(ctx, false)
+		if err != nil {
+			return l.registerError("forget", feed, err)
+		}
+		again, err := l.swap(ctx, feed, func(ctx context.Context) error {
+			return kv.Delete(ctx, feed, jetstream.LastRevision(r.revision))
+		})
+		if err != nil || !again {
+			return l.registerError("forget", feed, err)
+		}
+	}
+}
+
+func (l *Log) registerError(op, feed string, err error) error {
+	return (&Feed{log: l, name: feed}).serverError(context.Background(), op, err)
+}

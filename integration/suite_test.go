@@ -1,0 +1,54 @@
+//go:build integration
+
+package integration
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tidemark-es/tidemark/internal/logtest"
+	"github.com/tidemark-es/tidemark/internal/natstest"
+)
+
+// The test suites of the packages pass on a separate nats-server as well, one
+// that they reach by URL.
+func TestSuitesOnSeparateServer(t *testing.T) {
+	packages := []string{"eventlog", "projection", "snapshot"}
+	root := must(filepath.Abs(".."))(t)
+	bin := t.TempDir()
+	build := exec.CommandContext(limited(t, 4*time.Minute), "go", "test", "-c", "-o", bin+string(filepath.Separator))
+	build.Dir = root
+	for _, p := range packages {
+		build.Args = append(build.Args, "./"+p)
+	}
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	server := natstest.Start(t)
+	for _, p := range packages {
+		t.Run(p, func(t *testing.T) {
+			before := server.Connections()
+			// As `go test` would run it, but as a child of this process, which
+			// doesn't outlive it.
+			cmd := exec.Command(filepath.Join(bin, p+".test"), "-test.count=1", "-test.timeout=150s")
+			cmd.Dir = filepath.Join(root, p)
+			cmd.Env = append(os.Environ(), logtest.URLVariable+"="+server.URL())
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := natstest.Run(t, cmd).Wait(t.Context()); err != nil {
+				t.Errorf("%v\n%s", err, out.String())
+			}
+			// A suite that didn't look at the variable would pass as well.
+			if n := server.Connections() - before; n < 10 {
+				t.Errorf("only %d connections to the server", n)
+			}
+			if left := server.Streams(); len(left) > 0 {
+				t.Errorf("streams left behind: %v", left)
+			}
+		})
+	}
+}
