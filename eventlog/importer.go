@@ -15,7 +15,7 @@ import (
 // importer is an import under way. All of it belongs to one goroutine, except
 // that the link delivers answers to the current batch.
 //
-// Commits go through fast batches of a second each. A batch stores a prefix
+// Commits go through fast batches of some seconds each. A batch stores a prefix
 // of what was sent through it, so after any trouble the import ends it for
 // good (fence), reads from the log what it has stored (learn), and sends the
 // rest through another one. Nothing is ever in flight twice, and the server's

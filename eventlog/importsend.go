@@ -16,8 +16,8 @@ const headerImport = "Tm-Import"
 const (
 	importFlow  = 500      // the server acknowledges every so many at most
 	importBytes = 16 << 20 // on their way
-	importSpan  = time.Second
-	importSteps = 64 << 10 // messages in a batch
+	importSpan  = 5 * time.Second
+	importSteps = 1 << 20 // messages in a batch
 	// importPolite is how long the start of a batch insists on an unchanged
 	// log, which others may keep changing. By then, whatever was still on its
 	// way when an earlier batch was ended has come, and was read.
