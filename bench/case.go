@@ -87,7 +87,7 @@ func (c *benchCase) allFigures() []figure {
 // allCases is the registry. It is made anew for each run, since cases keep
 // what their setup found.
 func allCases() []*benchCase {
-	return slices.Concat(appendCases(), replayCases(), restartCases(), followCases())
+	return slices.Concat(appendCases(), importCases(), replayCases(), restartCases(), followCases())
 }
 
 func choose(all []*benchCase, re *regexp.Regexp) ([]*benchCase, error) {

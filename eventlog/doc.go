@@ -20,6 +20,8 @@
 //   - A commit that is sent again with its ID is in its key once: at once,
 //     after the server has forgotten the ID, after restarts, and from several
 //     processes. What this process sends again by itself has an ID, too.
+//   - An import can be killed and started again: each draft with an ID is
+//     appended once, and the drafts of a key are in the input's order.
 //   - A feed is read in the order of its sequences, each commit once, without
 //     gaps, through reconnects and restarts of the server. Where that can't
 //     be done there is an error: ErrTrimmed, ErrLostTail, ErrGap, ErrCorrupt.
@@ -66,7 +68,8 @@
 // append: draft.go, append.go, writer.go, writer_denied.go, ack.go,
 // link.go, wire.go, ordered.go, identified.go, identity.go; transactions:
 // transaction.go, tag.go, batch.go, batch_decide.go, batch_settle.go;
-// durability.go, syncer.go, blocks.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
+// durability.go, syncer.go, blocks.go; import: import.go, importer.go,
+// importpack.go, importsend.go, importlearn.go, fastbatch.go, packed.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
 // event.go; ask the server: server.go. What is stored is in
 // docs/format-commit.md.
 package eventlog

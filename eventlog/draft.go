@@ -147,8 +147,8 @@ func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	}
 	if p.id == "" {
 		p.id = nuid.Next()
-	} else if len(p.id) > 256 {
-		return fmt.Errorf("eventlog: ID: %w: it has %d bytes, more than 256", ErrInvalid, len(p.id))
+	} else if len(p.id) > maxIDBytes {
+		return fmt.Errorf("eventlog: ID: %w: it has %d bytes, more than %d", ErrInvalid, len(p.id), maxIDBytes)
 	}
 	m.header = append(m.few[:0], field{headerID, p.id}, field{headerType, types})
 	if len(d.Events) > 1 {
@@ -177,6 +177,9 @@ func (f *Feed) prepare(p *prepared, d Draft) (err error) {
 	}
 	return f.checkMessage(p)
 }
+
+// maxIDBytes is the longest identity of a draft.
+const maxIDBytes = 256
 
 // maxHeaderBytes is the server's limit of all headers together.
 const maxHeaderBytes = 64<<10 - 1

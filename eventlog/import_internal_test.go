@@ -225,6 +225,71 @@ func TestImportZombie(t *testing.T) {
 	}
 }
 
+// startLink lets a late message overtake the first one of a careful batch.
+type startLink struct {
+	link
+	overtake func()
+}
+
+func (l *startLink) publish(m *outgoing, token uint64) error {
+	for _, h := range m.header {
+		if h.name == nats.ExpectedLastSeqHdr && l.overtake != nil {
+			l.overtake()
+			l.overtake = nil
+		}
+	}
+	return l.link.publish(m, token)
+}
+
+// The first message of a killed import's batch comes when the next has read
+// the log already, and is about to begin.
+func TestImportZombieStart(t *testing.T) {
+	log, err := Open(t.Context(), Options{App: "zombie", Memory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	f, err := log.Feed(t.Context(), "accounts", Type[goldenOpened]("opened"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts, err := ImportOptions{Pack: 5}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := f.newImporter(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.link.close()
+	inner := im.link
+	im.link = &startLink{link: inner, overtake: func() {
+		late := newFastBatch(f, inner, 500)
+		if err := late.append(&packOf(t, f, 0, 3).msg); err != nil {
+			t.Error(err)
+		}
+	}}
+	in := newInlet()
+	defer in.stop()
+	for i := range 10 {
+		in.put(zombieDraft(i), nil)
+	}
+	in.close()
+	if err := im.run(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for e, err := range f.Read(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, strings.TrimPrefix(e.ID(), "in/"))
+	}
+	if want := []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}; !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func zombieDraft(i int) Draft {
 	return Draft{Key: "k", ID: fmt.Sprint("in/", i), Events: []any{goldenOpened{fmt.Sprint(i)}}}
 }
@@ -318,7 +383,7 @@ func TestPackedFormat(t *testing.T) {
 	}
 	one, two := []any{1}, []any{1, 2}
 	s := packedIDs([]importDraft{{Draft: Draft{ID: "import/41", Events: one}}, {Draft: Draft{ID: "import/42", Events: two}}, {Draft: Draft{ID: "x", Events: one}}})
-	if want := "1,0,9:import/412,8,1:21,0,1:x"; s != want || !strings.Contains(string(page), "    Tm-Ids: "+want+"\n") {
-		t.Errorf("%s", s)
+	if want := "1,0,9:import/412,8,1:21,0,1:x"; s != want || !strings.Contains(string(page), "    Tm-Ids: "+want+"\n    Nats-Msg-Id: "+packedID(s)+"\n") {
+		t.Errorf("%s %s", s, packedID(s))
 	}
 }

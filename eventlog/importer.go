@@ -54,8 +54,13 @@ type importCommit struct {
 	sent   bool          // at least once
 }
 
-// drafts is how many drafts a commit holds.
-func (c *importCommit) drafts() int { return max(1, len(c.packed)) }
+// drafts are those that a commit holds.
+func (c *importCommit) drafts() []importDraft {
+	if c.packed == nil {
+		return []importDraft{{c.draft, c.index}}
+	}
+	return c.packed
+}
 
 func (f *Feed) newImporter(ctx context.Context, opts ImportOptions) (*importer, error) {
 	st, err := f.State(ctx)
@@ -283,16 +288,21 @@ func (im *importer) encode(ds []importDraft) (*importCommit, error) {
 	d := ds[0].Draft
 	d.Events = nil
 	for i := range ds {
-		if len(ds[i].Events) == 0 {
+		if len(ds[i].Events) == 0 || len(ds[i].ID) > maxIDBytes || !validHeaderValue(ds[i].ID) {
 			return nil, ErrInvalid // found when it is alone
 		}
 		d.Events = append(d.Events, ds[i].Events...)
 	}
+	ids := ""
+	if d.ID != "" {
+		ids = packedIDs(ds)
+		d.ID = packedID(ids)
+	}
 	if err := im.f.prepare(&c.prepared, d); err != nil {
 		return nil, err
 	}
-	if d.ID != "" {
-		c.msg.header = append(c.msg.header, field{headerIDs, packedIDs(ds)})
+	if ids != "" {
+		c.msg.header = append(c.msg.header, field{headerIDs, ids})
 		if err := im.f.checkMessage(&c.prepared); err != nil {
 			return nil, err
 		}
@@ -324,7 +334,7 @@ func (im *importer) checkReserve(c *importCommit) error {
 
 // confirm counts a commit of this import that is in the log.
 func (im *importer) confirm(c *importCommit) {
-	im.res.Appended += uint64(c.drafts())
+	im.res.Appended += uint64(max(1, len(c.packed)))
 	im.res.Commits++
 	im.res.Events += uint64(c.events)
 	im.f.stats.outcome(&c.prepared, nil)

@@ -99,7 +99,7 @@ func (im *importer) recover(ctx context.Context) error {
 	if definite(st.err) && len(im.pending) > 0 {
 		im.refused = true
 		c := im.pending[0]
-		return im.fail(&importDraft{c.draft, c.index}, &ServerError{Feed: im.f.name, Op: "append", Code: int(st.err.ErrorCode), Description: st.err.Description})
+		return im.fail(&c.drafts()[0], &ServerError{Feed: im.f.name, Op: "append", Code: int(st.err.ErrorCode), Description: st.err.Description})
 	}
 	return nil
 }
@@ -199,16 +199,13 @@ func (im *importer) remaining(c *importCommit, own map[[16]byte]bool) (*importCo
 		return c, nil
 	}
 	absent := func(d importDraft) bool { return im.ids.where(d.ID) == 0 }
-	ds := c.packed
-	if ds == nil {
-		ds = []importDraft{{c.draft, c.index}}
-	}
+	ds := c.drafts()
 	if !slices.ContainsFunc(ds, func(d importDraft) bool { return !absent(d) }) {
 		return c, nil
 	}
 	if c.sent && !slices.ContainsFunc(ds, absent) {
 		im.confirm(c)
-		im.reached(im.ids.where(c.id))
+		im.reached(im.ids.where(ds[0].ID))
 		return nil, nil
 	}
 	var left []importDraft

@@ -1,6 +1,8 @@
 package eventlog
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,8 +11,16 @@ import (
 // A commit that an import packed out of several drafts has their IDs in the
 // header Tm-Ids, so that each of them is recognised by itself: another run may
 // meet them in another order, or some of them alone, and would pack them
-// differently. Its own ID is its first draft's.
+// differently. Its own ID is a digest of that header: were it its first
+// draft's, the server would take another packing that begins with the same
+// draft for a duplicate, and drop the rest.
 const headerIDs = "Tm-Ids"
+
+// packedID is the ID of a packed commit.
+func packedID(ids string) string {
+	sum := sha256.Sum256([]byte(ids))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
 
 // packedIDs is the header's value: for each draft the number of its events,
 // how many bytes of its ID are those of the one before, how many others

@@ -18,8 +18,8 @@ import (
 // TestMain lets the test binary be the demo, so that a test can kill it.
 func TestMain(m *testing.M) {
 	if n, err := strconv.Atoi(os.Getenv("TIDEMARK_DEMO_KILL")); err == nil {
-		// SIGKILL between two appends: the process gets no chance to tidy up.
-		afterAppend = func() {
+		// SIGKILL while it imports: the process gets no chance to tidy up.
+		afterDraft = func() {
 			if n--; n == 0 {
 				if p, err := os.FindProcess(os.Getpid()); err == nil {
 					_ = p.Kill()
@@ -180,7 +180,7 @@ func TestKilled(t *testing.T) {
 	}
 	for i := range 6 {
 		cmd := exec.Command(exe, "-repo", r.dir, "-data", data, "-json")
-		cmd.Env = append(os.Environ(), fmt.Sprintf("TIDEMARK_DEMO_KILL=%d", 30+i*31))
+		cmd.Env = append(os.Environ(), fmt.Sprintf("TIDEMARK_DEMO_KILL=%d", 30+i*75))
 		err := cmd.Run()
 		if cmd.ProcessState.ExitCode() >= 0 {
 			t.Fatalf("run %d was not killed: %v", i, err)

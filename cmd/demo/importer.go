@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"strconv"
-	"sync"
 
 	"github.com/tidemark-es/tidemark/cmd/demo/internal/githist"
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -17,12 +15,11 @@ import (
 const (
 	batchCommits = 128  // commits that are written together
 	batchChanges = 4096 // or fewer, when they have this many changes
-	writers      = 16   // appends under way at once
 	maxTips      = 1024 // more than this many git isn't told to leave out
 )
 
-// afterAppend is a seam for the test that kills the process there.
-var afterAppend = func() {}
+// afterDraft is a seam for the test that kills the process there.
+var afterDraft = func() {}
 
 // errRewritten says that what was imported is no longer part of the history.
 var errRewritten = errors.New("the history was rewritten")
@@ -40,8 +37,10 @@ type importer struct {
 	// none (clean), mark moves along.
 	mark     uint64
 	clean    bool
-	seen     uint64 // the newest change that this run appended or met
-	seed     maphash.Seed
+	seen     uint64            // the newest change that this run appended or met
+	last     uint64            // the newest commit in the log
+	lastSeen uint64            // the newest change in the log
+	left     map[string]uint64 // changes behind mark when this run began
 	imported int64
 }
 
@@ -58,7 +57,7 @@ func (im *importer) plan(ctx context.Context) (p plan, err error) {
 	if p.tip, err = im.repo.Head(ctx); err != nil {
 		return p, err
 	}
-	last, err := im.last(ctx)
+	last, err := im.lastCommit(ctx)
 	if err != nil {
 		return p, err
 	}
@@ -83,12 +82,13 @@ func (im *importer) plan(ctx context.Context) (p plan, err error) {
 	return p, err
 }
 
-// last is the newest commit in the log; nil for none.
-func (im *importer) last(ctx context.Context) (*committed, error) {
+// lastCommit is the newest commit in the log; nil for none.
+func (im *importer) lastCommit(ctx context.Context) (*committed, error) {
 	st, err := im.feeds.commits.State(ctx)
 	if err != nil || st.Last == 0 {
 		return nil, err
 	}
+	im.last = st.Last
 	c, ok, err := im.feeds.commits.Lookup(ctx, st.Last)
 	if err != nil {
 		return nil, err
@@ -153,7 +153,9 @@ func (im *importer) interrupted(ctx context.Context) (have map[string]bool, tips
 
 // run imports.
 func (im *importer) run(ctx context.Context, p plan) error {
-	im.seed = maphash.MakeSeed()
+	if err := im.readLeft(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	batches, failed := batched(ctx, im.repo.History(ctx, p.tip, p.not...))
@@ -218,11 +220,7 @@ func batched(ctx context.Context, history iter.Seq2[githist.Commit, error]) (<-c
 // them there.
 func (im *importer) write(ctx context.Context, target string, batch []githist.Commit, left int64) error {
 	if im.clean {
-		st, err := im.feeds.changes.State(ctx)
-		if err != nil {
-			return err
-		}
-		im.mark = st.Last
+		im.mark = im.lastSeen
 	}
 	if err := im.writeChanges(ctx, batch); err != nil {
 		return err
@@ -231,62 +229,76 @@ func (im *importer) write(ctx context.Context, target string, batch []githist.Co
 	if err != nil {
 		return err
 	}
-	for _, c := range batch {
-		left--
-		e := committed{
-			Hash: c.Hash, Parents: c.Parents, Email: c.Email,
-			When: c.When.Unix(), NoDate: c.When.IsZero(), Target: target, Left: left, Mark: im.mark,
-		}
-		_, e.Offset = c.When.Zone()
-		for _, ch := range c.Changes {
-			e.Added += ch.Added
-			e.Removed += ch.Removed
-		}
-		if _, err := im.feeds.commits.AppendDraft(ctx, eventlog.Draft{
-			Key: im.feeds.key(c.Email), Events: []any{e}, ID: c.Hash, Seen: at,
-		}); err != nil {
-			return err
-		}
-		afterAppend()
-		im.imported++
-		im.done(1)
-	}
-	return nil
+	res, err := im.feeds.commits.Import(ctx, im.commitDrafts(target, batch, left, at), eventlog.ImportOptions{After: im.last})
+	im.last = max(im.last, res.Last.Seq)
+	im.imported += int64(res.Appended)
+	im.done(int64(res.Appended + res.Skipped))
+	return err
 }
 
-// writeChanges appends a batch's changes, those of one path in their order.
-func (im *importer) writeChanges(ctx context.Context, batch []githist.Commit) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	lanes := make([][]eventlog.Draft, writers)
-	for _, c := range batch {
-		for i, ch := range c.Changes {
-			lane := maphash.String(im.seed, ch.Path) % writers
-			lanes[lane] = append(lanes[lane], eventlog.Draft{
-				Key:    im.feeds.key(ch.Path),
-				ID:     c.Hash + "." + strconv.Itoa(i),
-				After:  im.mark,
-				Events: []any{changed{Hash: c.Hash, Path: ch.Path, Email: c.Email, Added: ch.Added, Removed: ch.Removed}},
-			})
+// commitDrafts are a batch's commits, in order: the log has them so, too.
+func (im *importer) commitDrafts(target string, batch []githist.Commit, left int64, at timeframe.Timeframe) iter.Seq2[eventlog.Draft, error] {
+	return func(yield func(eventlog.Draft, error) bool) {
+		for _, c := range batch {
+			left--
+			e := committed{
+				Hash: c.Hash, Parents: c.Parents, Email: c.Email,
+				When: c.When.Unix(), NoDate: c.When.IsZero(), Target: target, Left: left, Mark: im.mark,
+			}
+			_, e.Offset = c.When.Zone()
+			for _, ch := range c.Changes {
+				e.Added += ch.Added
+				e.Removed += ch.Removed
+			}
+			if !yield(eventlog.Draft{Key: im.feeds.key(c.Email), Events: []any{e}, ID: c.Hash, Seen: at}, nil) {
+				return
+			}
+			afterDraft()
 		}
 	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	for _, lane := range lanes {
-		wg.Go(func() {
-			for _, d := range lane {
-				at, err := im.feeds.changes.AppendDraft(ctx, d)
-				if err != nil {
-					cancel(err)
+}
+
+// writeChanges appends a batch's changes, in order, but for those that are
+// there already.
+func (im *importer) writeChanges(ctx context.Context, batch []githist.Commit) error {
+	res, err := im.feeds.changes.Import(ctx, func(yield func(eventlog.Draft, error) bool) {
+		for _, c := range batch {
+			for i, ch := range c.Changes {
+				id := c.Hash + "." + strconv.Itoa(i)
+				if seq, ok := im.left[id]; ok {
+					im.seen = max(im.seen, seq)
+					continue
+				}
+				if !yield(eventlog.Draft{
+					Key: im.feeds.key(ch.Path), ID: id,
+					Events: []any{changed{Hash: c.Hash, Path: ch.Path, Email: c.Email, Added: ch.Added, Removed: ch.Removed}},
+				}, nil) {
 					return
 				}
-				mu.Lock()
-				im.seen = max(im.seen, at.Seq)
-				afterAppend()
-				mu.Unlock()
+				afterDraft()
 			}
-		})
+		}
+	}, eventlog.ImportOptions{After: im.lastSeen})
+	im.seen = max(im.seen, res.Last.Seq)
+	im.lastSeen = max(im.lastSeen, res.Last.Seq)
+	return err
+}
+
+// readLeft finds out what a killed run may have left without its commit.
+func (im *importer) readLeft(ctx context.Context) error {
+	st, err := im.feeds.changes.State(ctx)
+	if err != nil {
+		return err
 	}
-	wg.Wait()
-	return context.Cause(ctx)
+	im.lastSeen, im.left = st.Last, make(map[string]uint64)
+	if im.clean {
+		return nil
+	}
+	for e, err := range im.feeds.changes.Read(ctx, eventlog.After(im.mark), eventlog.Until(st.Last)) {
+		if err != nil {
+			return err
+		}
+		im.left[e.ID()] = e.Seq
+	}
+	return nil
 }
