@@ -84,13 +84,13 @@ func (e *ImportError) Unwrap() error { return e.Err }
 // run at the same time, unless neither packs; an import that starts makes one
 // that runs on the same feed begin anew with what isn't acknowledged.
 //
-// Expectations are refused (ErrInvalid); Draft.After is not used. An error of
-// the iterator, or a draft that can't be appended, ends the import with an
-// ImportError when all before it is acknowledged; a commit may have 128 bytes
-// less than Append takes. Other errors: ErrRefused, ErrClosed, ErrAmbiguous
-// (the server didn't answer for Options.ResolveTimeout: import again), those
-// of reading, and the context's. ctx doesn't interrupt the iterator, which
-// runs in the caller's goroutine and should heed it.
+// Expectations, tags and Synced are refused (ErrInvalid); Draft.After is not
+// used. An error of the iterator, or a draft that can't be appended, ends the
+// import with an ImportError when all before it is acknowledged; a commit may
+// have 128 bytes less than Append takes. Other errors: ErrRefused, ErrClosed,
+// ErrAmbiguous (the server didn't answer for Options.ResolveTimeout: import
+// again), those of reading, and the context's. ctx doesn't interrupt the
+// iterator, which runs in the caller's goroutine and should heed it.
 func (f *Feed) Import(ctx context.Context, drafts iter.Seq2[Draft, error], opts ImportOptions) (ImportResult, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {

@@ -117,6 +117,8 @@ func TestImportErrors(t *testing.T) {
 		{bad: eventlog.Draft{Key: "k"}, class: eventlog.ErrInvalid},
 		{bad: eventlog.Draft{Key: "k", Events: []any{opened{string(make([]byte, 2<<20))}}}, class: eventlog.ErrTooLarge},
 		{bad: eventlog.Draft{Key: "k", Expect: eventlog.ExpectNew, Events: []any{deposited{1}}}, class: eventlog.ErrInvalid},
+		{bad: eventlog.Draft{Key: "k", Tags: []string{"t"}, Events: []any{deposited{1}}}, class: eventlog.ErrInvalid},
+		{bad: eventlog.Draft{Key: "k", Durability: eventlog.Synced, Events: []any{deposited{1}}}, class: eventlog.ErrInvalid},
 		{bad: eventlog.Draft{Key: "other", ID: "in/0", Events: []any{deposited{1}}}, class: eventlog.ErrIdentity},
 		{err: boom, class: boom},
 	} {
