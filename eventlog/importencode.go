@@ -6,6 +6,7 @@ type importCommit struct {
 	index  uint64        // of its first draft in the input
 	packed []importDraft // where it has several: all of them
 	sent   bool          // at least once
+	all    []any         // events of packed; their memory is used again
 }
 
 // drafts are those that a commit holds.
@@ -21,8 +22,9 @@ func (im *importer) fresh(index uint64) *importCommit {
 	c, n := new(importCommit), len(im.spare)
 	if n > 0 {
 		c, im.spare = im.spare[n-1], im.spare[:n-1]
-		data := c.msg.data
-		*c = importCommit{}
+		data, all := c.msg.data, c.all
+		clear(all)
+		*c = importCommit{all: all[:0]}
 		c.msg.data = data[:0]
 	}
 	c.index = index
@@ -37,13 +39,13 @@ func (im *importer) encode(ds []importDraft) (*importCommit, error) {
 	c := im.fresh(ds[0].index)
 	c.packed = ds
 	d := ds[0].Draft
-	d.Events = nil
 	for i := range ds {
 		if len(ds[i].Events) == 0 || len(ds[i].ID) > maxIDBytes || !validHeaderValue(ds[i].ID) {
 			return nil, ErrInvalid // found when it is alone
 		}
-		d.Events = append(d.Events, ds[i].Events...)
+		c.all = append(c.all, ds[i].Events...)
 	}
+	d.Events = c.all
 	ids := ""
 	if d.ID != "" {
 		ids = packedIDs(ds)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,7 @@ type importer struct {
 
 	res      ImportResult
 	begun    time.Time
+	now      time.Time // when input was last taken
 	reported time.Time
 }
 
@@ -95,6 +97,7 @@ func (im *importer) consume(ctx context.Context, in *inlet) error {
 		var bad error
 		clear(ds)
 		ds, done, bad = in.take(ds)
+		im.now = time.Now()
 		for i := range ds {
 			if err := im.accept(ctx, &ds[i]); err != nil {
 				return err
@@ -194,7 +197,7 @@ func (im *importer) accept(ctx context.Context, d *importDraft) error {
 		im.pending = append(im.pending, c)
 		return im.pump(ctx)
 	}
-	for _, ds := range im.packer.add(*d, time.Now()) {
+	for _, ds := range im.packer.add(d, im.now) {
 		if err := im.emit(ctx, ds); err != nil {
 			return err
 		}
@@ -248,7 +251,7 @@ func (im *importer) emit(ctx context.Context, ds []importDraft) error {
 	case len(ds) == 1:
 		return im.fail(&ds[0], err)
 	}
-	if err := im.emit(ctx, ds[:len(ds)/2]); err != nil {
+	if err := im.emit(ctx, slices.Clip(ds[:len(ds)/2])); err != nil {
 		return err
 	}
 	return im.emit(ctx, ds[len(ds)/2:])

@@ -4,41 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"time"
 )
-
-// importIDs are the IDs of the feed and of the input.
-type importIDs struct {
-	scanned bool // the feed's are in
-	seed    maphash.Seed
-	seen    map[[16]byte]idPlace
-}
-
-// idPlace is where an ID is.
-type idPlace struct {
-	seq uint64 // of its commit; 0: this import has it, and where isn't known
-	key uint64 // hash
-}
-
-func newImportIDs() importIDs {
-	return importIDs{seed: maphash.MakeSeed(), seen: make(map[[16]byte]idPlace)}
-}
-
-// claim takes an ID for this import, unless it is known; same is false where
-// it is known under another key.
-func (s *importIDs) claim(id, key string) (seq uint64, known, same bool) {
-	h, k := idHash(id), maphash.String(s.seed, key)
-	if at, ok := s.seen[h]; ok {
-		return at.seq, true, at.key == k
-	}
-	s.seen[h] = idPlace{key: k}
-	return 0, false, true
-}
-
-// where says where in the log an ID is; 0: it isn't known to be there.
-func (s *importIDs) where(id string) uint64 { return s.seen[idHash(id)].seq }
 
 // importEarlier is how many of the feed's latest imports an import ends.
 const importEarlier = 4
@@ -254,12 +222,8 @@ func (im *importer) met(c *Commit, own map[[16]byte]bool) {
 	if !im.ids.scanned {
 		return
 	}
-	place := idPlace{seq: c.Seq, key: maphash.String(im.ids.seed, c.Key)}
 	c.msg.eachID(func(id []byte, _, _ int) bool {
-		h := idHash(string(id))
-		if at, ok := im.ids.seen[h]; !ok || at.seq == 0 {
-			im.ids.seen[h] = place
-		}
+		im.ids.met(string(id), c.Key, c.Seq)
 		return true
 	})
 }

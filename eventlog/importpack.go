@@ -14,6 +14,7 @@ type packer struct {
 	open   map[string]*pack
 	queue  []*pack // in the order they were opened; some are closed since
 	events int     // in open packs
+	spare  [][]importDraft
 }
 
 type pack struct {
@@ -26,26 +27,35 @@ type pack struct {
 // packPatience is how long a draft waits for others of its key.
 const packPatience = time.Second
 
+// So many packs' memory is kept, of so many drafts each: some megabytes.
+const (
+	packSpare     = 256
+	packSpareSize = 128
+)
+
 func newPacker(size, ahead int) *packer {
 	return &packer{size: size, ahead: ahead, open: make(map[string]*pack)}
 }
 
 // add takes a draft in and returns the packs that are due by it, in order.
-func (p *packer) add(d importDraft, now time.Time) (due [][]importDraft) {
+func (p *packer) add(d *importDraft, now time.Time) (due [][]importDraft) {
 	k := p.open[d.Key]
 	if k != nil && (k.events+len(d.Events) > p.size || !packable(&k.drafts[0].Draft, &d.Draft)) {
 		due = append(due, p.close(k))
 		k = nil
 	}
 	if len(d.Events) >= p.size {
-		return append(due, []importDraft{d})
+		return append(due, []importDraft{*d})
 	}
 	if k == nil {
 		k = &pack{born: now}
+		if n := len(p.spare); n > 0 {
+			k.drafts, p.spare = p.spare[n-1], p.spare[:n-1]
+		}
 		p.open[d.Key] = k
 		p.queue = append(p.queue, k)
 	}
-	k.drafts = append(k.drafts, d)
+	k.drafts = append(k.drafts, *d)
 	k.events += len(d.Events)
 	p.events += len(d.Events)
 	if k.events >= p.size {
@@ -60,7 +70,7 @@ func (p *packer) add(d importDraft, now time.Time) (due [][]importDraft) {
 // packable says whether two drafts of a key may share a commit.
 func packable(a, b *Draft) bool {
 	return (a.ID == "") == (b.ID == "") && a.Causation == b.Causation && a.Correlation == b.Correlation &&
-		a.Seen.String() == b.Seen.String() && maps.Equal(a.Header, b.Header)
+		(a.Seen.IsEmpty() && b.Seen.IsEmpty() || a.Seen.String() == b.Seen.String()) && maps.Equal(a.Header, b.Header)
 }
 
 // close ends a pack and returns its drafts.
@@ -71,6 +81,14 @@ func (p *packer) close(k *pack) []importDraft {
 	ds := k.drafts
 	k.drafts = nil
 	return ds
+}
+
+// recycle takes the memory of drafts back that close has returned.
+func (p *packer) recycle(ds []importDraft) {
+	if len(p.spare) < packSpare && cap(ds) <= packSpareSize {
+		clear(ds)
+		p.spare = append(p.spare, ds[:0])
+	}
 }
 
 // first closes the pack that is open the longest; nil where none is.

@@ -99,6 +99,10 @@ func (im *importer) collect() bool {
 		im.pending[n] = nil
 		im.bytes -= c.msg.size()
 		im.confirm(c)
+		if c.packed != nil {
+			im.packer.recycle(c.packed)
+			c.packed = nil
+		}
 		im.spare = append(im.spare, c)
 		im.dropped++
 	}

@@ -26,7 +26,7 @@ func packedID(ids string) string {
 // how many bytes of its ID are those of the one before, how many others
 // follow, and those.
 func packedIDs(drafts []importDraft) string {
-	var b []byte
+	b := make([]byte, 0, 16*len(drafts)+64)
 	before := ""
 	for _, d := range drafts {
 		shared := 0
