@@ -34,12 +34,12 @@ func appendCases() []*benchCase {
 	}
 }
 
-func appendCase(name, about string, l appendLoad, ways []publisher) *benchCase {
+func appendCase(name, about string, l appendLoad, ways func() []publisher) *benchCase {
 	var how publisher
 	return &benchCase{
 		name: name, about: about, unit: unitCommits,
 		setup: func(ctx context.Context, e *env) (err error) {
-			how, err = fastest(ctx, e, name, ways, func(ctx context.Context, e *env, how publisher) (float64, error) {
+			how, err = fastest(ctx, e, name, ways(), func(ctx context.Context, e *env, how publisher) (float64, error) {
 				s, err := rawAppends(ctx, e, &clock{}, l, how)
 				return s.rate(), err
 			})

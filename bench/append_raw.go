@@ -22,11 +22,10 @@ func (p publisher) String() string {
 	return "PublishMsg, " + string(p.by)
 }
 
-// The ways that are tried: js.Publish, and what is faster with many callers.
-var (
-	waiting = []publisher{{pipe, false}, {tcp, false}}
-	futures = []publisher{{pipe, true}, {tcp, true}}
-)
+// waiting are the ways to js.Publish, and futures what is faster with many
+// callers.
+func waiting() []publisher { return []publisher{{pipe, false}, {tcp, false}} }
+func futures() []publisher { return []publisher{{pipe, true}, {tcp, true}} }
 
 // rawAppends publishes to a fresh stream. The payloads are encoded before,
 // so that the baseline has nothing to do but to publish.

@@ -16,7 +16,7 @@ func syncedCase() *benchCase {
 		name: name, about: "64 callers: Feed.AppendDraft (ExpectAny, Synced) against js.Publish from 64 goroutines on a server with SyncAlways",
 		unit: unitCommits,
 		setup: func(ctx context.Context, e *env) (err error) {
-			how, err = fastest(ctx, e, name, waiting, func(ctx context.Context, e *env, how publisher) (float64, error) {
+			how, err = fastest(ctx, e, name, waiting(), func(ctx context.Context, e *env, how publisher) (float64, error) {
 				s, err := rawSynced(ctx, e, &clock{}, l, how)
 				return s.rate(), err
 			})

@@ -63,7 +63,8 @@ func TestEveryCase(t *testing.T) {
 		}
 	}
 	want := []string{
-		"append/sync", "append/64", "append/64-occ", "append/10events",
+		"append/sync", "append/64", "append/64-async", "append/64-occ", "append/10events", "append/64-synced", "append/r3-64",
+		"import/single", "import/packed20",
 		"replay/raw", "replay/typed", "replay/typed-reflect",
 		"restart/full", "restart/snapshot", "restart/open-clean", "restart/open-kill",
 		"follow/latency", "follow/latency-p99",
@@ -94,7 +95,7 @@ func TestBaselineCandidates(t *testing.T) {
 		check(how, s, err, e.events)
 	}
 	one := appendLoad{callers: 1, exact: true, total: func(e *env) int { return 100 }}
-	for _, how := range slices.Concat(waiting, futures) {
+	for _, how := range slices.Concat(waiting(), futures()) {
 		s, err := rawAppends(t.Context(), e, &clock{}, one, how)
 		check(how, s, err, 110)
 	}

@@ -69,8 +69,7 @@
 // link.go, wire.go, ordered.go, identified.go, identity.go; transactions:
 // transaction.go, tag.go, batch.go, batch_decide.go, batch_settle.go;
 // durability.go, syncer.go, blocks.go; import: import.go, importer.go,
-// importpack.go, importencode.go, importsend.go, importlearn.go, fastbatch.go,
-// packed.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
+// importpack.go, importsend.go, importlearn.go, fastbatch.go, packed.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
 // event.go; ask the server: server.go. What is stored is in
 // docs/format-commit.md.
 package eventlog

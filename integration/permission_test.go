@@ -41,8 +41,8 @@ func definitely(t *testing.T, what string, begun time.Time, err error) {
 	switch {
 	case err == nil:
 		t.Errorf("%s: no error", what)
-	case !errors.Is(err, eventlog.ErrRefused) && !errors.Is(err, eventlog.ErrUnavailable):
-		t.Errorf("%s: after %v: %v: is neither refused nor unavailable", what, took, err)
+	case !errors.Is(err, eventlog.ErrDenied) && !errors.Is(err, eventlog.ErrUnavailable):
+		t.Errorf("%s: after %v: %v: is neither denied nor unavailable", what, took, err)
 	case took > quickly:
 		t.Errorf("%s: it took %v: %v", what, took, err)
 	case !strings.Contains(strings.ToLower(err.Error()), "permission") && !strings.Contains(err.Error(), "jetstream not enabled"):

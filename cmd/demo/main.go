@@ -165,14 +165,20 @@ func (s *session) run(ctx context.Context) (err error) {
 	if s.status, err = rt.Status(ctx); err != nil {
 		return err
 	}
+	// Saved before anything is printed: who pages through the output, or cuts
+	// it short, ends the process early.
+	at := rt.Timeframe()
+	if err := rt.Close(); err != nil {
+		return err
+	}
 	if s.flags.json {
-		return s.printJSON(rt.Timeframe())
+		return s.printJSON(at)
 	}
 	remembered, err := s.fullReplay(ctx)
 	if err != nil {
 		return err
 	}
-	return s.printTables(rt.Timeframe(), remembered)
+	return s.printTables(at, remembered)
 }
 
 // importNew imports what the log doesn't have.

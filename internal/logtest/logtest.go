@@ -39,6 +39,7 @@ func Options(t testing.TB) eventlog.Options {
 	o := eventlog.Options{App: App(t)}
 	if url := os.Getenv(URLVariable); url != "" {
 		o.URL = url
+		t.Cleanup(func() { cleanUp(t, o) })
 	} else {
 		o.Dir = t.TempDir()
 	}
@@ -83,6 +84,20 @@ func Context(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// cleanUp deletes what a test has stored on an external server, whoever has
+// opened the log.
+func cleanUp(t testing.TB, o eventlog.Options) {
+	log, err := eventlog.Open(context.WithoutCancel(t.Context()), o)
+	if err != nil {
+		t.Errorf("clean up: %v", err)
+		return
+	}
+	deleteStreams(t, log)
+	if err := log.Close(); err != nil {
+		t.Errorf("clean up: %v", err)
+	}
 }
 
 func deleteStreams(t testing.TB, log *eventlog.Log) {
