@@ -46,7 +46,9 @@ func TestLoadEqualsAMap(t *testing.T) {
 			p.check(t, rt)
 		}
 	})
-	if s.Stats().Compactions == 0 {
+	// With -short there are fewer runs, and it is by chance that one of them
+	// is long enough.
+	if s.Stats().Compactions == 0 && !testing.Short() {
 		t.Error("no run was long enough for a compaction")
 	}
 }
