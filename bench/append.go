@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"sync"
+
+	"github.com/tidemark-es/tidemark/eventlog"
 )
 
 // appendLoad is one shape of appending, which both sides carry out.
@@ -10,6 +12,8 @@ type appendLoad struct {
 	callers int
 	exact   bool             // each append expects its key's last sequence
 	total   func(e *env) int // appends, of all callers
+	// durability is what ours waits for.
+	durability eventlog.Durability
 }
 
 // An appender stores event i, of the given key, and returns its sequence. The

@@ -28,7 +28,9 @@ func (o *ours) appends(ctx context.Context, e *env, c *clock, l appendLoad) (s s
 		if l.exact {
 			expect = eventlog.ExpectSeq(last)
 		}
-		at, err := o.feed.Append(ctx, keys[key], expect, events[i%len(events)])
+		at, err := o.feed.AppendDraft(ctx, eventlog.Draft{
+			Key: keys[key], Expect: expect, Events: []any{events[i%len(events)]}, Durability: l.durability,
+		})
 		return at.Seq, err
 	})
 	if err != nil {

@@ -39,21 +39,8 @@ func ourSynced(ctx context.Context, e *env, c *clock, l appendLoad) (s sample, e
 		return s, err
 	}
 	defer o.close()
-	keys, events := madeBefore(e)
-	stored, err := l.run(ctx, e, c, func(ctx context.Context, i, key int, _ uint64) (uint64, error) {
-		at, err := o.feed.AppendDraft(ctx, eventlog.Draft{
-			Key: keys[key], Events: []any{events[i%len(events)]}, Durability: eventlog.Synced,
-		})
-		return at.Seq, err
-	})
-	if err != nil {
-		return s, err
-	}
-	st, err := o.feed.State(ctx)
-	if err != nil {
-		return s, err
-	}
-	return appended(e, c, l, stored, st.Messages, st.Bytes)
+	l.durability = eventlog.Synced
+	return o.appends(ctx, e, c, l)
 }
 
 func rawSynced(ctx context.Context, e *env, c *clock, l appendLoad, how publisher) (s sample, err error) {
@@ -72,23 +59,5 @@ func rawSynced(ctx context.Context, e *env, c *clock, l appendLoad, how publishe
 	if err := r.create(ctx); err != nil {
 		return s, err
 	}
-	subjects, payloads, err := encodedBefore(e, r)
-	if err != nil {
-		return s, err
-	}
-	stored, err := l.run(ctx, e, c, func(ctx context.Context, i, key int, _ uint64) (uint64, error) {
-		ack, err := r.publish(ctx, how.async, rawMsg(subjects[key], payloads[i%len(payloads)]))
-		if err != nil {
-			return 0, err
-		}
-		return ack.Sequence, nil
-	})
-	if err != nil {
-		return s, err
-	}
-	st, err := r.state(ctx)
-	if err != nil {
-		return s, err
-	}
-	return appended(e, c, l, stored, st.Msgs, st.Bytes)
+	return r.appends(ctx, e, c, l, how.async)
 }
