@@ -7,9 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/internal/natstest"
 )
@@ -29,6 +32,7 @@ func TestSuitesOnSeparateServer(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	server := natstest.Start(t)
+	keepStream(t, server)
 	for _, p := range packages {
 		t.Run(p, func(t *testing.T) {
 			before := server.Connections()
@@ -46,9 +50,25 @@ func TestSuitesOnSeparateServer(t *testing.T) {
 			if n := server.Connections() - before; n < 10 {
 				t.Errorf("only %d connections to the server", n)
 			}
-			if left := server.Streams(); len(left) > 0 {
+			left := slices.DeleteFunc(server.Streams(), func(s string) bool { return s == keptStream })
+			if len(left) > 0 {
 				t.Errorf("streams left behind: %v", left)
 			}
 		})
 	}
+}
+
+const keptStream = "kept"
+
+// keepStream gives the account a stream for as long as the test runs: a
+// server that deletes an account's last stream removes the account's
+// directory, and fails the stream that another client creates at that moment
+// (err_code 10049). The suites' tests run side by side and delete all that
+// they make.
+func keepStream(t *testing.T, s *natstest.Server) {
+	t.Helper()
+	nc := must(nats.Connect(s.URL()))(t)
+	t.Cleanup(nc.Close)
+	js := must(jetstream.New(nc))(t)
+	must(js.CreateStream(t.Context(), jetstream.StreamConfig{Name: keptStream, Subjects: []string{keptStream}}))(t)
 }
