@@ -134,6 +134,7 @@ func (t *Table[K, V]) load(entries iter.Seq2[snapshot.Change, error], m migratio
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.undo = rows, dirty, nil
+	t.replaced()
 	return nil
 }
 
@@ -141,4 +142,5 @@ func (t *Table[K, V]) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.undo = make(map[K]*row[V]), nil, nil
+	t.replaced()
 }

@@ -92,7 +92,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || s.inFlight != nil {
+	if cfg.NoSnapshots || s.inFlight != nil || !s.u.whole() {
 		return
 	}
 	if s.events < cfg.Snapshots.Events && s.bytes < cfg.Snapshots.Bytes {
@@ -125,7 +125,7 @@ func (s *saver) start() {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
-	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.yielding}
+	job := &saveJob{base: s.base, nodes: u.savedNodes(), events: s.events, bytes: s.bytes, refresh: s.yielding}
 	job.cut.Replaces = s.newest
 	job.lineage = make(map[string]timeframe.Lineage, len(u.feeds))
 	at := make(map[string]uint64, len(u.feeds))
@@ -137,7 +137,7 @@ func (s *saver) cut() *saveJob {
 		}
 		job.lineage[name] = l
 	}
-	for _, n := range u.nodes {
+	for _, n := range job.nodes {
 		job.parts = append(job.parts, n.state.cut())
 		job.cut.Members = append(job.cut.Members, snapshot.Member{
 			Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
@@ -274,7 +274,7 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || s.events == 0 || s.yielding {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || s.events == 0 || s.yielding || !s.u.whole() {
 		return
 	}
 	s.start()

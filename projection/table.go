@@ -1,8 +1,9 @@
 package projection
 
 import (
-	"fmt"
+	"cmp"
 	"iter"
+	"math"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -29,20 +30,33 @@ type Table[K comparable, V any] struct {
 	epoch uint64       // of the present cut
 	dirty []K          // keys changed since the last cut; a key may be in it twice
 	wrong atomic.Pointer[string]
+
+	equal func(a, b *V) bool
+	delta []Change[K, V] // of the step, where anybody reads it
+	prior map[K]V        // while the unit is restored; see loadPrior
+	// onReset is called when the rows were changed by other ways than the
+	// handlers: what an operator keeps beside them doesn't hold any more.
+	onReset func()
+	hub     hub[K, V]
 }
 
 // row is a key's value. cut says in which cut it was last changed, so that a
-// key enters dirty once, without a second map.
+// key enters dirty once, without a second map; it is gone where the row was
+// deleted.
 type row[V any] struct {
 	value V
 	cut   uint64
 }
 
-// undo is what a key had before a commit changed it.
+const gone = math.MaxUint64
+
+// undo is what a key had before a commit changed it, and the row that the
+// change was made to.
 type undo[K comparable, V any] struct {
 	key K
 	old V
 	had bool
+	r   *row[V]
 }
 
 // TableOption configures a table.
@@ -107,6 +121,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 		name:     name,
 		codec:    eventlog.MsgPack,
 		state:    t,
+		out:      t,
 		handlers: make(map[string]map[string]handler),
 		feeds:    make(map[string]*eventlog.Feed),
 		shape:    shapeOf(reflect.TypeFor[K]()) + " -> " + shapeOf(reflect.TypeFor[V]()),
@@ -124,6 +139,12 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	}
 	for _, o := range opts {
 		o.applyTable(t.n)
+	}
+	t.hub.limit = cmp.Or(t.n.history, defaultHistory)
+	t.hub.base = make(map[string]uint64)
+	t.n.watched.Store(t.n.history > 0)
+	if t.equal, err = equalOf[V](t.n.equal); err != nil {
+		t.n.problems.add("%v", err)
 	}
 	for from, m := range t.n.migrations {
 		if _, ok := m.(migrateRow[K, V]); !ok {
@@ -146,12 +167,7 @@ func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx 
 	n := t.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	problem := func(format string, a ...any) {
-		n.problems.add(format, a...)
-		if n.late != nil {
-			n.late(fmt.Sprintf(format, a...))
-		}
-	}
+	problem := n.problemLocked
 	what := reflect.TypeFor[D]().String()
 	switch {
 	case n.started:
@@ -189,6 +205,12 @@ func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx 
 			return err
 		}
 		return fn(&t.tx, e, d)
+	}
+}
+
+func (t *Table[K, V]) reset() {
+	if t.onReset != nil {
+		t.onReset()
 	}
 }
 

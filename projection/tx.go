@@ -38,12 +38,13 @@ func (x *Tx[K, V]) Put(key K, v V) {
 	}
 	r := t.rows[key]
 	if r == nil {
-		t.undo = append(t.undo, undo[K, V]{key: key})
-		t.rows[key] = &row[V]{value: v, cut: t.epoch}
-		t.dirty = append(t.dirty, key)
+		r = &row[V]{value: v, cut: t.epoch}
+		t.undo = append(t.undo, undo[K, V]{key: key, r: r})
+		t.rows[key] = r
+		t.soil(key)
 		return
 	}
-	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true})
+	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true, r: r})
 	t.touch(key, r)
 	r.value = v
 }
@@ -59,14 +60,22 @@ func (x *Tx[K, V]) Delete(key K) {
 	if r == nil {
 		return
 	}
-	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true})
+	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true, r: r})
 	t.touch(key, r)
+	r.cut = gone
 	delete(t.rows, key)
 }
 
 func (t *Table[K, V]) touch(key K, r *row[V]) {
 	if r.cut != t.epoch {
 		r.cut = t.epoch
+		t.soil(key)
+	}
+}
+
+// soil notes a key for the next cut, where there will be one.
+func (t *Table[K, V]) soil(key K) {
+	if !t.n.unsaved {
 		t.dirty = append(t.dirty, key)
 	}
 }
@@ -90,11 +99,17 @@ func (t *Table[K, V]) unlock() {
 	t.mu.Unlock()
 }
 
+func (t *Table[K, V]) rlock() { t.mu.RLock() }
+
+func (t *Table[K, V]) runlock() { t.mu.RUnlock() }
+
 func (t *Table[K, V]) size() int { return t.Len() }
 
 func (t *Table[K, V]) commit() {
-	clear(t.undo) // old values may be large
-	t.undo = t.undo[:0]
+	if len(t.undo) > 0 {
+		clear(t.undo) // old values may be large
+		t.undo = t.undo[:0]
+	}
 }
 
 // rollback puts back what the commit found, last change first. The keys stay
@@ -102,14 +117,14 @@ func (t *Table[K, V]) commit() {
 func (t *Table[K, V]) rollback() {
 	for i := len(t.undo) - 1; i >= 0; i-- {
 		u := t.undo[i]
-		switch r := t.rows[u.key]; {
-		case !u.had:
+		if !u.had {
+			u.r.cut = gone
 			delete(t.rows, u.key)
-		case r != nil:
-			r.value = u.old
-		default:
-			t.rows[u.key] = &row[V]{value: u.old, cut: t.epoch}
+			continue
 		}
+		u.r.value, u.r.cut = u.old, t.epoch
+		t.rows[u.key] = u.r
 	}
+	t.reset()
 	t.commit()
 }
