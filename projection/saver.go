@@ -56,6 +56,7 @@ type saveJob struct {
 	pause   time.Duration
 	refresh bool // the head was moved: read it again, and save everything
 	lineage map[string]timeframe.Lineage
+	left    map[*node]error // not saved, and why; what the base has of them stays
 }
 
 type saveResult struct {
@@ -92,7 +93,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || s.inFlight != nil {
+	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() {
 		return
 	}
 	if s.events < cfg.Snapshots.Events && s.bytes < cfg.Snapshots.Bytes {
@@ -157,7 +158,10 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 	for i, part := range j.parts {
 		changes, err := part.encode()
 		if err != nil {
-			return nil, fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
+			if err = j.leaveOut(j.nodes[i], err); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		j.cut.Members[i].Changes = changes
 	}
@@ -177,6 +181,7 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 			}
 		}
 	}
+	j.dropLeft()
 	j.keepUnknown()
 	return u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
 }
@@ -189,7 +194,7 @@ func (j *saveJob) keepUnknown() {
 	}
 	mine := make(map[string]bool, len(j.nodes))
 	for _, n := range j.nodes {
-		mine[n.name] = true
+		mine[n.name] = j.left[n] == nil
 	}
 	lineages := j.cut.Tag.Lineages
 	for _, m := range j.base.Members {
@@ -217,9 +222,13 @@ func (s *saver) finish(r saveResult) {
 	if r.err == nil {
 		s.failures, s.yielding = 0, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
-		for _, n := range r.job.nodes {
+		r.job.eachNode(func(n *node, part capture, left error) {
+			if left != nil {
+				n.state.requeue(part)
+				return
+			}
 			n.reset = false
-		}
+		})
 		maps.Copy(u.lineage, r.job.lineage)
 	} else {
 		s.putBack(r)
@@ -235,7 +244,7 @@ func (s *saver) finish(r saveResult) {
 		return
 	}
 	st.Saves++
-	st.LastError = ""
+	st.LastError = r.job.leftOut()
 	st.At, st.ID, st.SavedAt = r.manifest.Tag.At, r.manifest.ID.String(), time.Now()
 }
 
@@ -274,7 +283,7 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || s.events == 0 || s.yielding {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || s.events == 0 || s.yielding || s.allTorn() {
 		return
 	}
 	s.start()
