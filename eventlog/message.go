@@ -91,5 +91,8 @@ func (f *Feed) decode(c *Commit, m message) error {
 		id = fmt.Sprintf("%s@%d", f.name, m.seq)
 	}
 	*c = Commit{Feed: f.name, Seq: m.seq, Time: m.time, Key: key, ID: id, msg: m, reg: f.reg, codec: codec, parts: parts}
+	if ev := f.reg.evolution; ev != nil {
+		ev.apply(c)
+	}
 	return nil
 }
