@@ -21,7 +21,7 @@ func evolved(more ...eventlog.FeedOption) []eventlog.FeedOption {
 	return append([]eventlog.FeedOption{
 		eventlog.Type[deposited]("deposited"), eventlog.Type[withdrawn]("withdrawn"), eventlog.Type[closed]("closed"),
 		eventlog.UpcastMany("moved", func(m moved) ([]any, error) {
-			return []any{deposited{m.Cents}, withdrawn{m.Cents - 1}}, nil
+			return []any{deposited(m), withdrawn{m.Cents - 1}}, nil
 		}, eventlog.Into[deposited](), eventlog.Into[withdrawn]()),
 	}, more...)
 }
