@@ -3,10 +3,8 @@ package eventlog
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -21,7 +19,7 @@ func (c *Commit) AppendStored(dst []byte) []byte {
 	m := &c.msg
 	dst = append(dst, storedVersion)
 	dst = binary.AppendUvarint(dst, m.seq)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(m.time.UnixNano()))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.nanos))
 	dst = appendSized(dst, m.subject)
 	fields := m.fields()
 	dst = binary.AppendUvarint(dst, uint64(len(fields)))
@@ -59,7 +57,7 @@ func decodeStored(data []byte) (m message, err error) {
 	}
 	d := storedReader{rest: data[1:]}
 	m.seq = d.uvarint()
-	m.time = time.Unix(0, int64(d.uint64())).UTC()
+	m.nanos = int64(d.uint64())
 	m.subject = d.string()
 	n := d.uvarint()
 	if n > uint64(len(d.rest)) { // each takes two bytes at least
@@ -117,25 +115,23 @@ func (d *storedReader) string() string {
 // fields are the message's headers, by name; the values of one name in their
 // order.
 func (m *message) fields() (fields [][2]string) {
-	for _, name := range slices.Sorted(maps.Keys(m.header)) {
-		for _, v := range m.header[name] {
-			fields = append(fields, [2]string{name, v})
-		}
+	for name, value := range m.header.fields() {
+		fields = append(fields, [2]string{string(name), string(value)})
 	}
+	slices.SortStableFunc(fields, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
 	return fields
 }
 
 // setFields is the inverse of fields. What couldn't have been a header is
 // refused, since the bytes may come from anybody.
 func (m *message) setFields(fields [][2]string) error {
+	h := make(nats.Header)
 	for i, f := range fields {
 		if f[0] == "" || strings.ContainsAny(f[0], ":\r\n") || strings.ContainsAny(f[1], "\r\n") {
 			return fmt.Errorf("header %d is malformed", i)
 		}
-		if m.header == nil {
-			m.header = make(nats.Header)
-		}
-		m.header[f[0]] = append(m.header[f[0]], f[1])
+		h[f[0]] = append(h[f[0]], f[1])
 	}
+	m.header = headersOf(h)
 	return nil
 }

@@ -9,20 +9,20 @@ import (
 	"github.com/tidemark-es/tidemark/internal/logtest"
 )
 
-type noted struct{ Text string }
+type jotted struct{ Text string }
 
 // A commit that was kept outside the log is read as it was in it: events,
 // headers, identity, fingerprint (R0.5). Any damage is ErrCorrupt.
 func TestStoredCommit(t *testing.T) {
 	ctx := logtest.Context(t)
 	log := logtest.Fresh(t)
-	f, err := log.Feed(ctx, "notes", eventlog.Type[noted]("noted"))
+	f, err := log.Feed(ctx, "notes", eventlog.Type[jotted]("noted"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	drafts := []eventlog.Draft{
-		{Key: "one", Events: []any{noted{"a"}}},
-		{Key: "sev eral", ID: "id-1", Causation: "cause", Events: []any{noted{"a"}, noted{"b"}, noted{"c"}}},
+		{Key: "one", Events: []any{jotted{"a"}}},
+		{Key: "sev eral", ID: "id-1", Causation: "cause", Events: []any{jotted{"a"}, jotted{"b"}, jotted{"c"}}},
 	}
 	for _, d := range drafts {
 		if _, err := f.AppendDraft(ctx, d); err != nil {
@@ -69,12 +69,12 @@ func TestStoredCommit(t *testing.T) {
 
 func FuzzDecodeStored(f *testing.F) {
 	log := logtest.Fresh(f)
-	feed, err := log.Feed(f.Context(), "notes", eventlog.Type[noted]("noted"))
+	feed, err := log.Feed(f.Context(), "notes", eventlog.Type[jotted]("noted"))
 	if err != nil {
 		f.Fatal(err)
 	}
 	for range 2 {
-		if _, err := feed.Append(f.Context(), "k", eventlog.ExpectAny, noted{"a"}, noted{"b"}); err != nil {
+		if _, err := feed.Append(f.Context(), "k", eventlog.ExpectAny, jotted{"a"}, jotted{"b"}); err != nil {
 			f.Fatal(err)
 		}
 	}

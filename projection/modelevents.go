@@ -142,11 +142,22 @@ func (c *eventsCut) fromLog() (out []snapshot.Change, err error) {
 
 func handles(types map[string]handler, c *eventlog.Commit) bool {
 	for i := range c.Len() {
-		if types[c.Event(i).Type] != nil {
+		if handlerOf(types, c.Event(i)) != nil {
 			return true
 		}
 	}
 	return false
+}
+
+// handlerOf is who takes an event, nil where nobody does.
+func handlerOf(types map[string]handler, e eventlog.Event) handler {
+	if h := types[e.Type]; h != nil {
+		return h
+	}
+	if e.IsRaw() {
+		return types[eventlog.AnyUnknown]
+	}
+	return nil
 }
 
 func (s *modelEvents[T]) load(_ T, e entries, _ migration, clean bool) (done func(), err error) {
@@ -161,10 +172,13 @@ func (s *modelEvents[T]) load(_ T, e entries, _ migration, clean bool) (done fun
 		}
 		for i := range c.Len() {
 			ev := c.Event(i)
-			if h := s.n.handlers[c.Feed][ev.Type]; h != nil {
-				if err := h(ev); err != nil {
-					return nil, fmt.Errorf("%s: %w", ev.Position(), err)
-				}
+			if h := handlerOf(s.n.handlers[c.Feed], ev); h != nil {
+				err = h(ev)
+			} else {
+				err = ev.Problem()
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", ev.Position(), err)
 			}
 		}
 	}
