@@ -24,6 +24,9 @@ type Cut struct {
 	// Members in any order, each name once. Members of the base manifest that
 	// aren't listed are dropped from the unit; see Member.Kept.
 	Members []Member
+	// Epoch of the writer, as the lease's that it holds. The greater of it and
+	// Options.Epoch counts.
+	Epoch uint64
 	// Replaces is the newest manifest of the unit as far as the caller knows,
 	// where that isn't the base: because it is damaged, or belongs to another
 	// history, or because the caller started afresh. A [StaleBaseError] tells
