@@ -190,11 +190,11 @@ func (s *saver) cut() *saveJob {
 // save encodes and writes; it runs beside the unit's goroutine.
 func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
 	for i, part := range j.parts {
-		changes, err := part.encode()
+		changes, digest, err := part.encode()
 		if err != nil {
 			return nil, fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
 		}
-		j.cut.Members[i].Changes = changes
+		j.cut.Members[i].Changes, j.cut.Members[i].Digest = changes, digest.Bytes()
 	}
 	if j.refresh {
 		found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
