@@ -61,7 +61,9 @@ type modelStore[T any] interface {
 	consumed(e eventlog.Event) error
 	// capture returns what has to be written, beside the handlers.
 	capture(model T) capture
+	peek(model T) capture
 	requeue(capture)
+	discard() // what another process saves; touchAll is called before the next save
 	touchAll()
 	// load fills an empty model. done is called when it takes the place of
 	// the present one.

@@ -2,7 +2,6 @@ package projection
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -15,10 +14,10 @@ import (
 // those are written that differ from what was saved before. A format that
 // appends, or changes in place, is so saved in proportion to what changed.
 type modelBytes[T any] struct {
-	// saved are the pieces of the last save; a zero hash is one to be written
+	// saved are the digests of the last save's pieces; a zero one is to be written
 	// again. It is touched by the unit's goroutine, and by the save that is
 	// in flight, of which there is one.
-	saved  [][sha256.Size]byte
+	saved  []snapshot.Digest
 	high   int  // pieces that the store may have; >= len(saved)
 	failed bool // the last save
 }
@@ -42,6 +41,12 @@ func (s *modelBytes[T]) capture(model T) capture {
 		s.high = len(s.saved)
 	}
 	s.failed = false
+	return s.peek(model)
+}
+
+func (s *modelBytes[T]) discard() {}
+
+func (s *modelBytes[T]) peek(model T) capture {
 	c := &bytesCut[T]{s: s}
 	defer contain(&c.err)
 	if k, ok := any(model).(Capturer); ok {
@@ -56,35 +61,53 @@ func (s *modelBytes[T]) capture(model T) capture {
 
 func (c *bytesCut[T]) len() int { return 1 + len(c.data)/pieceSize }
 
-func (c *bytesCut[T]) encode() (out []snapshot.Change, err error) {
-	defer contain(&err)
-	if c.err != nil {
-		return nil, fmt.Errorf("snapshot of the model: %w", c.err)
+func (c *bytesCut[T]) encode() (out []snapshot.Change, digest snapshot.Digest, err error) {
+	pieces, err := c.pieces()
+	if err != nil {
+		return nil, digest, err
 	}
-	if c.write != nil {
-		var b bytes.Buffer
-		if err := c.write(&b); err != nil {
-			return nil, fmt.Errorf("snapshot of the model: %w", err)
-		}
-		c.data, c.write = b.Bytes(), nil
-	}
-	// An empty snapshot is one piece too: it isn't the same as none.
-	n := max(1, (len(c.data)+pieceSize-1)/pieceSize)
-	saved := make([][sha256.Size]byte, n)
+	n := len(pieces)
+	saved := make([]snapshot.Digest, n)
 	for i := range max(n, c.s.high) {
 		key := binary.BigEndian.AppendUint32(nil, uint32(i))
 		if i >= n {
 			out = append(out, snapshot.Change{Key: key, Deleted: true})
 			continue
 		}
-		piece := c.data[i*pieceSize : min(len(c.data), (i+1)*pieceSize)]
-		saved[i] = sha256.Sum256(piece)
+		saved[i] = snapshot.DigestOf(key, pieces[i])
+		digest = digest.Plus(saved[i])
 		if i >= len(c.s.saved) || c.s.saved[i] != saved[i] {
-			out = append(out, snapshot.Change{Key: key, Value: piece})
+			out = append(out, snapshot.Change{Key: key, Value: pieces[i], Digest: saved[i]})
 		}
 	}
 	c.s.saved, c.s.high = saved, max(c.s.high, n)
-	return out, nil
+	return out, digest, nil
+}
+
+func (c *bytesCut[T]) digest() (digest snapshot.Digest, err error) {
+	pieces, err := c.pieces()
+	for i, piece := range pieces {
+		digest = digest.Plus(snapshot.DigestOf(binary.BigEndian.AppendUint32(nil, uint32(i)), piece))
+	}
+	return digest, err
+}
+
+// pieces writes the model. An empty snapshot is one piece too: it isn't the
+// same as none.
+func (c *bytesCut[T]) pieces() (pieces [][]byte, err error) {
+	defer contain(&err)
+	if c.write != nil && c.err == nil {
+		var b bytes.Buffer
+		c.err = c.write(&b)
+		c.data, c.write = b.Bytes(), nil
+	}
+	if c.err != nil {
+		return nil, fmt.Errorf("snapshot of the model: %w", c.err)
+	}
+	for at := 0; at < len(c.data) || at == 0; at += pieceSize {
+		pieces = append(pieces, c.data[at:min(len(c.data), at+pieceSize)])
+	}
+	return pieces, nil
 }
 
 func (s *modelBytes[T]) requeue(capture) {
@@ -98,7 +121,7 @@ func (s *modelBytes[T]) clear() { s.saved, s.high, s.failed = nil, 0, false }
 
 func (s *modelBytes[T]) load(model T, e entries, m migration, clean bool) (done func(), err error) {
 	var data []byte
-	var saved [][sha256.Size]byte
+	var saved []snapshot.Digest
 	for c, err := range e {
 		if err != nil {
 			return nil, err
@@ -107,7 +130,7 @@ func (s *modelBytes[T]) load(model T, e entries, m migration, clean bool) (done 
 			return nil, fmt.Errorf("%w: piece %d of the model has key %x", snapshot.ErrCorrupt, len(saved), c.Key)
 		}
 		data = append(data, c.Value...)
-		saved = append(saved, sha256.Sum256(c.Value))
+		saved = append(saved, snapshot.DigestOf(c.Key, c.Value))
 	}
 	if len(saved) > 0 {
 		if fn, _ := m.(migrateBytes); fn != nil {

@@ -29,7 +29,10 @@ type modelEvents[T any] struct {
 	// whole: pending isn't all that has to be written, the log has the rest.
 	whole bool
 	typed bool // the types are saved
-	saved bool // a save has taken commits out of pending
+	saved bool // commits were taken out of pending
+	// digest of what saves have taken; a pending change with a digest is in
+	// it. It belongs to who encodes, one at a time.
+	digest snapshot.Digest
 }
 
 // maxPending bounds what is kept for the next save, in bytes: beyond it the
@@ -63,7 +66,8 @@ func (s *modelEvents[T]) consumed(e eventlog.Event) error {
 	return nil
 }
 
-type eventsCut struct {
+type eventsCut[T any] struct {
+	s        *modelEvents[T]
 	commits  []snapshot.Change
 	bytes    int
 	restored bool
@@ -75,19 +79,27 @@ type eventsCut struct {
 	at       map[string]uint64
 }
 
-func (s *modelEvents[T]) capture(T) capture {
-	c := &eventsCut{
-		commits: s.pending, bytes: s.bytes, restored: s.restored, typed: s.typed, types: s.n.handled(),
+func (s *modelEvents[T]) peek(T) capture {
+	return &eventsCut[T]{
+		s: s, commits: s.pending, bytes: s.bytes, restored: s.restored, typed: s.typed, types: s.n.handled(),
 		whole: s.whole, feeds: s.n.feeds, handlers: s.n.handlers, at: maps.Clone(s.n.pos),
 	}
-	s.saved = s.saved || len(s.pending) > 0
-	s.pending, s.bytes, s.last, s.restored = nil, 0, eventlog.Position{}, false
+}
+
+func (s *modelEvents[T]) capture(model T) capture {
+	c := s.peek(model)
+	s.discard()
 	s.whole, s.typed = false, true
 	return c
 }
 
+func (s *modelEvents[T]) discard() {
+	s.saved = s.saved || len(s.pending) > 0
+	s.pending, s.bytes, s.last, s.restored = nil, 0, eventlog.Position{}, false
+}
+
 func (s *modelEvents[T]) requeue(c capture) {
-	e := c.(*eventsCut)
+	e := c.(*eventsCut[T])
 	s.pending = append(e.commits, s.pending...)
 	s.bytes += e.bytes
 	s.restored = s.restored || e.restored
@@ -99,29 +111,64 @@ func (s *modelEvents[T]) requeue(c capture) {
 func (s *modelEvents[T]) touchAll() {
 	s.whole = s.whole || s.saved
 	s.typed = false
+	s.digest = snapshot.Digest{}
+	for i := range s.pending {
+		s.pending[i].Digest = snapshot.Digest{}
+	}
 }
 
 func (s *modelEvents[T]) clear() { *s = modelEvents[T]{n: s.n} }
 
-func (c *eventsCut) len() int { return len(c.commits) }
+func (c *eventsCut[T]) len() int { return len(c.commits) }
 
-func (c *eventsCut) encode() ([]snapshot.Change, error) {
-	out := c.commits
-	if c.whole {
-		var err error
-		if out, err = c.fromLog(); err != nil {
-			return nil, fmt.Errorf("reading again what the model has consumed: %w", err)
-		}
+func (c *eventsCut[T]) encode() ([]snapshot.Change, snapshot.Digest, error) {
+	out, digest, err := c.encoded()
+	if err != nil {
+		return nil, digest, err
 	}
-	if !c.typed {
-		out = append(slices.Clip(out), snapshot.Change{Key: typesKey, Value: []byte(c.types)})
+	c.s.digest = digest
+	if !c.whole {
+		c.commits = slices.Clone(out[:len(c.commits)]) // with their digests, in case they are put back
 	}
 	slices.SortFunc(out, func(a, b snapshot.Change) int { return bytes.Compare(a.Key, b.Key) })
-	return slices.CompactFunc(out, func(a, b snapshot.Change) bool { return bytes.Equal(a.Key, b.Key) }), nil
+	return out, digest, nil
+}
+
+func (c *eventsCut[T]) digest() (snapshot.Digest, error) {
+	_, digest, err := c.encoded()
+	return digest, err
+}
+
+// encoded returns the changes, and the digest with those that aren't in it.
+func (c *eventsCut[T]) encoded() (out []snapshot.Change, digest snapshot.Digest, err error) {
+	digest = c.s.digest
+	out = c.commits
+	if c.whole {
+		if out, err = c.fromLog(); err != nil {
+			return nil, digest, fmt.Errorf("reading again what the model has consumed: %w", err)
+		}
+		digest = snapshot.Digest{}
+	}
+	out = slices.Clone(out)
+	types := snapshot.Change{Key: typesKey, Value: []byte(c.types)}
+	types.Digest = snapshot.DigestOf(types.Key, types.Value)
+	if digest == (snapshot.Digest{}) { // of nothing yet
+		digest = types.Digest
+	}
+	if !c.typed {
+		out = append(out, types)
+	}
+	for i := range out {
+		if out[i].Digest == (snapshot.Digest{}) {
+			out[i].Digest = snapshot.DigestOf(out[i].Key, out[i].Value)
+			digest = digest.Plus(out[i].Digest)
+		}
+	}
+	return out, digest, nil
 }
 
 // fromLog reads all that the model had consumed at the cut.
-func (c *eventsCut) fromLog() (out []snapshot.Change, err error) {
+func (c *eventsCut[T]) fromLog() (out []snapshot.Change, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
 	for feed, at := range c.at {
@@ -162,7 +209,7 @@ func handlerOf(types map[string]handler, e eventlog.Event) handler {
 
 func (s *modelEvents[T]) load(_ T, e entries, _ migration, clean bool) (done func(), err error) {
 	next := &modelEvents[T]{n: s.n, typed: clean, saved: clean, restored: !clean}
-	commits := s.commits(e, next)
+	commits := s.commits(e, next, clean)
 	if len(s.n.feeds) > 1 {
 		commits = ordered(commits)
 	}
@@ -186,10 +233,13 @@ func (s *modelEvents[T]) load(_ T, e entries, _ migration, clean bool) (done fun
 }
 
 // commits decodes the entries, and keeps those that have to be saved again.
-func (s *modelEvents[T]) commits(e entries, next *modelEvents[T]) iter.Seq2[*eventlog.Commit, error] {
+func (s *modelEvents[T]) commits(e entries, next *modelEvents[T], clean bool) iter.Seq2[*eventlog.Commit, error] {
 	return func(yield func(*eventlog.Commit, error) bool) {
 		first := true
 		for c, err := range e {
+			if err == nil && clean {
+				next.digest = next.digest.Plus(snapshot.DigestOf(c.Key, c.Value))
+			}
 			if err == nil && first {
 				err = s.n.covered(c)
 				first = false
@@ -207,7 +257,7 @@ func (s *modelEvents[T]) commits(e entries, next *modelEvents[T]) iter.Seq2[*eve
 				continue // handled no longer
 			}
 			value := bytes.Clone(c.Value)
-			if next.restored {
+			if !clean {
 				next.pending = append(next.pending, snapshot.Change{Key: bytes.Clone(c.Key), Value: value})
 				next.bytes += len(value)
 			}

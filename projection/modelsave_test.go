@@ -46,6 +46,13 @@ func (s stored) entries() iter.Seq2[snapshot.Change, error] {
 	}
 }
 
+func (s stored) digest() (d snapshot.Digest) {
+	for k, v := range s {
+		d = d.Plus(snapshot.DigestOf([]byte(k), v))
+	}
+	return d
+}
+
 // R0.18: a model that saves itself is written in pieces, of which only those
 // that changed; whatever saves fail, may have been stored after all, or have
 // to be whole, what is stored restores the model.
@@ -63,7 +70,7 @@ func TestModelPieces(t *testing.T) {
 				m.model.data[rapid.IntRange(0, size-1).Draw(t, "at")]++
 			}
 			c := m.cut()
-			cs, err := c.encode()
+			cs, digest, err := c.encode()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +85,7 @@ func TestModelPieces(t *testing.T) {
 			case "whole":
 				m.requeue(c)
 				m.touchAll()
-				if cs, err = m.cut().encode(); err != nil {
+				if cs, digest, err = m.cut().encode(); err != nil {
 					t.Fatal(err)
 				}
 				clear(s)
@@ -92,8 +99,14 @@ func TestModelPieces(t *testing.T) {
 			if !bytes.Equal(back.model.data, m.model.data) {
 				t.Fatalf("%d bytes, want %d", len(back.model.data), len(m.model.data))
 			}
+			if digest != s.digest() {
+				t.Fatal("the digest isn't that of what is stored")
+			}
+			if got, err := back.peek().digest(); err != nil || got != digest {
+				t.Fatalf("restored with digest %s, want %s: %v", got, digest, err)
+			}
 			if clean { // nothing has changed, so nothing is written
-				if cs, err := back.cut().encode(); err != nil || len(cs) != 0 {
+				if cs, again, err := back.cut().encode(); err != nil || len(cs) != 0 || again != digest {
 					t.Fatalf("%d entries, %v", len(cs), err)
 				}
 			}
@@ -176,7 +189,7 @@ func TestModelEventsWhole(t *testing.T) {
 	save := func(what string, entries int, ok bool) {
 		t.Helper()
 		c := m.cut()
-		cs, err := c.encode()
+		cs, digest, err := c.encode()
 		if err != nil || len(cs) != entries {
 			t.Errorf("%s: %d entries, %v; want %d", what, len(cs), err, entries)
 		}
@@ -185,6 +198,9 @@ func TestModelEventsWhole(t *testing.T) {
 			return
 		}
 		s.save(cs)
+		if digest != s.digest() {
+			t.Errorf("%s: the digest isn't that of what is stored", what)
+		}
 		for _, clean := range []bool{true, false} {
 			back := model()
 			if err := back.load(s.entries(), nil, clean); err != nil {
@@ -193,7 +209,10 @@ func TestModelEventsWhole(t *testing.T) {
 			if !slices.Equal(*back.model, want) {
 				t.Errorf("%s: restored %v, want %v", what, *back.model, want)
 			}
-			cs, err := back.cut().encode()
+			if got, err := back.peek().digest(); err != nil || got != digest {
+				t.Errorf("%s: clean=%v: restored with digest %s, want %s: %v", what, clean, got, digest, err)
+			}
+			cs, _, err := back.cut().encode()
 			if whole := map[bool]int{true: 0, false: len(s)}[clean]; err != nil || len(cs) != whole {
 				t.Errorf("%s: clean=%v: then saves %d, want %d: %v", what, clean, len(cs), whole, err)
 			}
@@ -207,6 +226,7 @@ func TestModelEventsWhole(t *testing.T) {
 	feedAll(1)
 	save("what failed too", 3, true)
 	feedAll(2)
+	m.discard() // another process saves it
 	m.touchAll()
 	clear(s)
 	save("whole", 9, true)
@@ -230,5 +250,34 @@ func TestModelEventsWhole(t *testing.T) {
 	}
 	if err := model().load(s.entries(), nil, true); !errors.Is(err, eventlog.ErrCorrupt) {
 		t.Errorf("cut entries: %v", err)
+	}
+}
+
+// What another process saved was let go here, deletions too: the save that
+// takes over has the digest of the state.
+func TestDigestAfterDiscard(t *testing.T) {
+	tab := NewTable[string, int]("t")
+	change := func(f func(x *Tx[string, int])) {
+		tab.lock()
+		f(&tab.tx)
+		tab.commit()
+		tab.unlock()
+	}
+	change(func(x *Tx[string, int]) { x.Put("a", 1); x.Put("b", 2); x.Put("c", 3) })
+	if _, _, err := tab.cut().encode(); err != nil {
+		t.Fatal(err)
+	}
+	change(func(x *Tx[string, int]) { x.Delete("a"); x.Put("b", 5) })
+	tab.cut() // let go
+	change(func(x *Tx[string, int]) { x.Delete("c") })
+	tab.touchAll()
+	cs, digest, err := tab.cut().encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := stored{}
+	s.save(cs)
+	if len(s) != 1 || digest != s.digest() {
+		t.Errorf("%d entries with digest %s, said to be %s", len(s), s.digest(), digest)
 	}
 }

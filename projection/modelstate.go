@@ -39,10 +39,22 @@ func (m *Model[T]) cut() capture {
 	return m.store.capture(m.model)
 }
 
+func (m *Model[T]) peek() capture {
+	if m.torn.Load() {
+		return tornCut{}
+	}
+	return m.store.peek(m.model)
+}
+
+func (m *Model[T]) discard() { m.store.discard() }
+
 type tornCut struct{}
 
-func (tornCut) len() int                           { return 0 }
-func (tornCut) encode() ([]snapshot.Change, error) { return nil, errTorn }
+func (tornCut) len() int { return 0 }
+func (tornCut) encode() ([]snapshot.Change, snapshot.Digest, error) {
+	return nil, snapshot.Digest{}, errTorn
+}
+func (tornCut) digest() (snapshot.Digest, error) { return snapshot.Digest{}, errTorn }
 
 func (m *Model[T]) load(e entries, mig migration, clean bool) (err error) {
 	defer contain(&err)
