@@ -84,7 +84,10 @@ func (d *decoder) decode(c *Commit, m *message) error {
 		}
 	}
 	c.Feed, c.Seq, c.Time, c.Key, c.ID = f.name, m.seq, m.time(), key, d.id(h.id, m.seq)
-	c.msg, c.reg, c.codec, c.parts = *m, f.reg, codec, parts
+	c.msg, c.reg, c.codec, c.parts, c.evolved = *m, f.reg, codec, parts, nil
+	if ev := f.reg.evolution; ev != nil {
+		ev.apply(c)
+	}
 	return nil
 }
 

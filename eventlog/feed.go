@@ -108,7 +108,7 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 }
 
 func (r *registry) same(o *registry) bool {
-	return r.codec.Name() == o.codec.Name() && maps.EqualFunc(r.byName, o.byName, func(a, b *eventType) bool { return a.goType == b.goType })
+	return r.codec.Name() == o.codec.Name() && r.evolution.same(o.evolution) && maps.EqualFunc(r.byName, o.byName, func(a, b *eventType) bool { return a.goType == b.goType })
 }
 
 // Name is the feed's name.

@@ -41,7 +41,7 @@ func (t *Table[K, V]) net(cause Cause) bool {
 	switch {
 	case len(t.undo) == 1:
 		u := &t.undo[0]
-		t.changed(cause, u, u.r)
+		t.changed(cause, u, u.row)
 	case len(t.undo) > manyChanges:
 		seen := make(map[K]struct{}, len(t.undo))
 		for i := range t.undo {
@@ -74,7 +74,7 @@ func (t *Table[K, V]) undoneBefore(i int) bool {
 // changed notes a key's change, by the first that was undone of it and its
 // row now.
 func (t *Table[K, V]) changed(cause Cause, u *undo[K, V], now *row[V]) {
-	has := now != nil && now.cut != gone
+	has := now != nil && !now.gone
 	switch {
 	case !u.had && !has:
 		return

@@ -24,7 +24,7 @@ type world struct {
 
 type nodes struct {
 	balances, scaled, even *projection.Table[string, int64]
-	notes, changes         *projection.Table[string, int]
+	notes, changes, deep   *projection.Table[string, int]
 	groups                 *projection.Table[int64, projection.Group[int64]]
 	signs                  *projection.Table[bool, int]
 	joined, left, named    *projection.Table[string, string]
@@ -64,12 +64,14 @@ func (w world) tables(b *bank) (n nodes, all []projection.Projection) {
 	n.top = projection.TopN("top", n.scaled, 2, func(a, b int64) bool { return a > b }, opts...)
 	n.far = projection.Aggregate("far", n.even, func(k string, v int64) (int64, bool) { return v % 2, true },
 		func(a int64, _ string, v int64) int64 { return a ^ v }, func(a int64, _ string, v int64) int64 { return a ^ v })
-	n.changes = projection.NewTable[string, int]("changes") // by history
-	projection.OnChange(n.changes, n.balances, func(t *projection.Tx[string, int], c projection.Change[string, int64]) error {
+	count := func(t *projection.Tx[string, int], c projection.Change[string, int64]) error {
 		t.Put(c.Key, t.Value(c.Key)+1)
 		return nil
-	})
-	return n, append(all, n.signs, n.left, n.named, n.top, n.changes, n.far)
+	}
+	n.changes, n.deep = projection.NewTable[string, int]("changes"), projection.NewTable[string, int]("deep") // by history
+	projection.OnChange(n.changes, n.balances, count)
+	projection.OnChange(n.deep, n.even, count)
+	return n, append(all, n.signs, n.left, n.named, n.top, n.changes, n.far, n.deep)
 }
 
 var keys = []string{"ada", "bob", "cyd"}
@@ -85,7 +87,7 @@ type folded struct {
 }
 
 func (f *fold) check(t *rapid.T, w world, n nodes) {
-	balances, notes, changes := map[string]int64{}, map[string]int{}, map[string]int{}
+	balances, notes, changes, deep := map[string]int64{}, map[string]int{}, map[string]int{}, map[string]int{}
 	for _, c := range f.commits {
 		old, had := balances[c.key]
 		for _, e := range c.events {
@@ -101,6 +103,9 @@ func (f *fold) check(t *rapid.T, w world, n nodes) {
 		}
 		if v, has := balances[c.key]; v != old || had != has {
 			changes[c.key]++
+			if old*w.factor%2 == 0 && had || v*w.factor%2 == 0 && has {
+				deep[c.key]++
+			}
 		}
 	}
 	scaled, even := map[string]int64{}, map[string]int64{}
@@ -149,6 +154,7 @@ func (f *fold) check(t *rapid.T, w world, n nodes) {
 		same(t, "top", n.top, top)
 		same(t, "changes", n.changes, changes)
 		same(t, "far", n.far, far)
+		same(t, "deep", n.deep, deep)
 	}
 }
 
@@ -173,7 +179,7 @@ func TestGraphProperty(t *testing.T) {
 		var f fold
 		w := world{factor: 1}
 		at := make(map[string]eventlog.Position)
-		for life := range rapid.IntRange(2, 5).Draw(rt, "lives") {
+		for life := range rapid.IntRange(2, 4).Draw(rt, "lives") {
 			if life > 0 {
 				switch rapid.IntRange(0, 5).Draw(rt, "changed") {
 				case 0:

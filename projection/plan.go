@@ -3,6 +3,7 @@ package projection
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // What connected nodes need to be restored:
@@ -146,6 +147,9 @@ func (u *unit) discard(n *node, how origin, why string) {
 	if n.plan.how == restored {
 		rec.Skipped = append(rec.Skipped, fmt.Sprintf("snapshot %s at %s: %s", short(n.plan.from.ID), n.plan.from.Tag.At, why))
 		n.state.clear()
+		if n.corrected() {
+			n.plan.prior = n.plan.from // for those that it would have told
+		}
 	}
 	n.plan.how, n.plan.from = how, nil
 	u.restored(n, make(map[string]uint64), rec, true)
@@ -187,13 +191,13 @@ func (n *node) agreesAt(c *candidate, at map[string]uint64, readerDerived bool) 
 				return why
 			}
 		}
-		return ""
+		return "" // and nothing behind it is corrected, which it couldn't pass on
 	}
 	theirs, ok := c.Member(n.name)
 	switch {
 	case !ok || !sameOn(n, theirs.At.Map(), at):
 		return fmt.Sprintf("table %q, which it reads, isn't at the same place in it", n.name)
-	case n.plan.how == restored && n.plan.from == c && !n.recovery.Migrated:
+	case n.plan.how == restored && n.plan.from == c && !n.recovery.Migrated && (readerDerived || !n.corrected()):
 		return ""
 	case n.plan.how == restored || !readerDerived || n.out == nil,
 		theirs.Codec != n.codec.Name(), theirs.Meaning != n.meaningIn(c), theirs.Version == n.version:
@@ -203,6 +207,12 @@ func (n *node) agreesAt(c *candidate, at map[string]uint64, readerDerived bool) 
 	// differs.
 	n.plan.prior = c
 	return ""
+}
+
+// corrected says whether the node will be told how a table behind it differs
+// from what it was built from.
+func (n *node) corrected() bool {
+	return slices.ContainsFunc(n.ups, func(e *edge) bool { return e.from.plan.prior != nil || e.from.corrected() })
 }
 
 // loadPriors loads the rows that restored nodes were built from, and that are
@@ -254,4 +264,21 @@ func (u *unit) savedNodes() []*node {
 		}
 	}
 	return nodes
+}
+
+// joined adds the snapshots of the units that this one was joined from, for
+// projections that no snapshot of its own holds yet.
+func (u *unit) joined(ctx context.Context, cands []candidate) []candidate {
+	for _, alias := range u.aliases {
+		found, err := u.rt.cfg.Store.Candidates(ctx, alias)
+		if err != nil {
+			u.rt.cfg.Logger.Warn().Err(err).Str("unit", alias).Msg("projection: the snapshots of a unit that was joined can't be read")
+		}
+		for _, f := range found {
+			if f.Problem == nil {
+				cands = append(cands, candidate{Manifest: f.Manifest, findings: make(map[string]finding), other: true})
+			}
+		}
+	}
+	return cands
 }

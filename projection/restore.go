@@ -89,7 +89,7 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 		}
 		if f.why == "" {
 			clean := i == 0 && f.migrate == nil && !c.other && f.member.Meaning == n.meaning()
-			err := n.state.load(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.migrate, clean)
+			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -138,23 +138,6 @@ func (u *unit) candidates(ctx context.Context) (cands []candidate, problems []st
 		cands = append(cands, candidate{Manifest: f.Manifest, findings: make(map[string]finding)})
 	}
 	return u.joined(ctx, cands), problems, newest, nil
-}
-
-// joined adds the snapshots of the units that this one was joined from, for
-// projections that no snapshot of its own holds yet.
-func (u *unit) joined(ctx context.Context, cands []candidate) []candidate {
-	for _, alias := range u.aliases {
-		found, err := u.rt.cfg.Store.Candidates(ctx, alias)
-		if err != nil {
-			u.rt.cfg.Logger.Warn().Err(err).Str("unit", alias).Msg("projection: the snapshots of a unit that was joined can't be read")
-		}
-		for _, f := range found {
-			if f.Problem == nil {
-				cands = append(cands, candidate{Manifest: f.Manifest, findings: make(map[string]finding), other: true})
-			}
-		}
-	}
-	return cands
 }
 
 // check asks the log's leader whether a candidate belongs to a feed. The
@@ -244,7 +227,7 @@ func (n *node) understands(c *candidate) (why string, m migration) {
 		return "", m
 	}
 	if member.Meaning != n.meaningIn(c) {
-		return fmt.Sprintf("the state type or the handled event types of projection %q have changed, and its version %d has not", n.name, n.version), nil
+		return fmt.Sprintf("the state type, the handled event types or the upcasters that lead to them have changed for projection %q, and its version %d has not", n.name, n.version), nil
 	}
 	return "", nil
 }

@@ -86,10 +86,15 @@ func (g *group) apply(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
 			g.event = c.Event(j)
 			h := n.step.on[g.event.Type]
 			if h == nil {
-				if !f.Knows(g.event.Type) {
-					return fmt.Errorf("%w: %q: register it on the feed with eventlog.Type", eventlog.ErrUnknownType, g.event.Type)
+				if f.Knows(g.event.Type) {
+					continue
 				}
-				continue
+				if err := g.event.Problem(); err != nil {
+					return err
+				}
+				if h = n.step.on[eventlog.AnyUnknown]; h == nil {
+					continue // it is kept for those who want it
+				}
 			}
 			if err := h(g.event); err != nil {
 				return err

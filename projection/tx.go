@@ -39,12 +39,12 @@ func (x *Tx[K, V]) Put(key K, v V) {
 	r := t.rows[key]
 	if r == nil {
 		r = &row[V]{value: v, cut: t.epoch}
-		t.undo = append(t.undo, undo[K, V]{key: key, r: r})
+		t.undo = append(t.undo, undo[K, V]{key: key, row: r})
 		t.rows[key] = r
-		t.soil(key)
+		t.soil(key, r)
 		return
 	}
-	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true, r: r})
+	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
 	t.touch(key, r)
 	r.value = v
 }
@@ -60,23 +60,23 @@ func (x *Tx[K, V]) Delete(key K) {
 	if r == nil {
 		return
 	}
-	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true, r: r})
+	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
 	t.touch(key, r)
-	r.cut = gone
+	r.gone = true
 	delete(t.rows, key)
 }
 
 func (t *Table[K, V]) touch(key K, r *row[V]) {
 	if r.cut != t.epoch {
 		r.cut = t.epoch
-		t.soil(key)
+		t.soil(key, r)
 	}
 }
 
-// soil notes a key for the next cut, where there will be one.
-func (t *Table[K, V]) soil(key K) {
+// soil notes a row for the next cut, where there will be one.
+func (t *Table[K, V]) soil(key K, r *row[V]) {
 	if !t.n.unsaved {
-		t.dirty = append(t.dirty, key)
+		t.dirty = append(t.dirty, touched[K, V]{key, r})
 	}
 }
 
@@ -112,18 +112,18 @@ func (t *Table[K, V]) commit() {
 	}
 }
 
-// rollback puts back what the commit found, last change first. The keys stay
+// rollback puts back what the commit found, last change first. The rows stay
 // in dirty: saving an unchanged one is harmless.
 func (t *Table[K, V]) rollback() {
 	for i := len(t.undo) - 1; i >= 0; i-- {
 		u := t.undo[i]
+		u.row.gone = !u.had
 		if !u.had {
-			u.r.cut = gone
 			delete(t.rows, u.key)
 			continue
 		}
-		u.r.value, u.r.cut = u.old, t.epoch
-		t.rows[u.key] = u.r
+		u.row.value = u.old
+		t.rows[u.key] = u.row
 	}
 	t.reset()
 	t.commit()

@@ -100,8 +100,10 @@ func (t *Table[K, V]) Watch(opts ...WatchOption) *Watcher[K, V] {
 	}
 	switch since := c.since.Map(); {
 	case h.covers(since, at):
-		w.next, w.since = h.first, since
-		w.at = maps.Clone(since)
+		w.next, w.since, w.at = h.first, since, maps.Clone(since)
+		for w.next < h.end() && w.knows(h.deltas[w.next-h.first].cause) {
+			w.next++
+		}
 	default:
 		w.fresh = true
 	}
@@ -181,7 +183,7 @@ func (w *Watcher[K, V]) poll() (d Delta[K, V], ok bool, news <-chan struct{}) {
 		}
 		s := h.deltas[w.next-h.first]
 		w.next++
-		if seq, covered := w.since[s.cause.Feed]; covered && s.cause.Seq <= seq {
+		if w.knows(s.cause) {
 			continue
 		}
 		h.mu.Unlock()
@@ -193,6 +195,9 @@ func (w *Watcher[K, V]) poll() (d Delta[K, V], ok bool, news <-chan struct{}) {
 	h.mu.Unlock()
 	return w.resync(), true, nil
 }
+
+// knows says whether the place that the watcher asked for includes a commit.
+func (w *Watcher[K, V]) knows(c Cause) bool { return c.Seq <= w.since[c.Feed] }
 
 // resync starts afresh from the table's rows.
 func (w *Watcher[K, V]) resync() Delta[K, V] {
