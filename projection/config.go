@@ -40,6 +40,10 @@ type Config struct {
 	// Stopped is told when a projection stops for good. It is called on the
 	// unit's goroutine.
 	Stopped func(*StoppedError)
+	// Diverged is told when this process finds that another one came to a
+	// different state from the same events. Both go on. It may be called by
+	// several goroutines.
+	Diverged func(*DivergedError)
 	// Logger is the log's unless set.
 	Logger *zerolog.Logger
 }

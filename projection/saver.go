@@ -54,6 +54,7 @@ type saveJob struct {
 	events  uint64
 	bytes   uint64
 	pause   time.Duration
+	turn    turn
 	refresh bool // the head was moved: read it again, and save everything
 	lineage map[string]timeframe.Lineage
 }
@@ -127,16 +128,9 @@ func (s *saver) cut() *saveJob {
 	u := s.u
 	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.yielding}
 	job.cut.Replaces = s.newest
-	job.lineage = make(map[string]timeframe.Lineage, len(u.feeds))
-	at := make(map[string]uint64, len(u.feeds))
-	for name := range u.feeds {
-		at[name] = u.cursor[name]
-		l := u.lineage[name]
-		if p, ok := u.prints[name]; ok {
-			l = l.Push(timeframe.Anchor{Seq: u.cursor[name], Print: p})
-		}
-		job.lineage[name] = l
-	}
+	job.turn = u.turn()
+	job.cut.Tag = u.tag()
+	job.lineage = job.cut.Tag.Lineages
 	for _, n := range u.nodes {
 		job.parts = append(job.parts, n.state.cut())
 		job.cut.Members = append(job.cut.Members, snapshot.Member{
@@ -144,8 +138,6 @@ func (s *saver) cut() *saveJob {
 			At: n.at(), Reset: n.reset,
 		})
 	}
-	tf, _ := timeframe.FromMap(at) // feeds were opened, so their names are valid
-	job.cut.Tag = timeframe.Tag{At: tf, Lineages: job.lineage}
 	s.events, s.bytes = 0, 0
 	s.lastCut = time.Now()
 	job.pause = time.Since(begun)
@@ -154,18 +146,15 @@ func (s *saver) cut() *saveJob {
 
 // save encodes and writes; it runs beside the unit's goroutine.
 func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
-	for i, part := range j.parts {
-		changes, digest, err := part.encode()
-		if err != nil {
-			return nil, fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
-		}
-		j.cut.Members[i].Changes, j.cut.Members[i].Digest = changes, digest.Bytes()
+	if err := j.encode(u); err != nil {
+		return nil, err
 	}
 	if j.refresh {
 		found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
 		if err != nil {
 			return nil, err
 		}
+		u.compare(found)
 		j.base, j.cut.Replaces = nil, snapshot.ID{}
 		for i, c := range found {
 			if i == 0 {
@@ -178,7 +167,35 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 		}
 	}
 	j.keepUnknown()
-	return u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	m, err := u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	if yields(err) {
+		// Somebody else has saved, perhaps at the very timeframe of this cut.
+		if found, err := u.rt.cfg.Store.Candidates(ctx, u.name); err == nil {
+			u.compare(found)
+		}
+	}
+	return m, err
+}
+
+// encode encodes the captures when it is their turn.
+func (j *saveJob) encode(u *unit) error {
+	defer close(j.turn.done)
+	<-j.turn.before
+	for i, part := range j.parts {
+		changes, digest, err := part.encode()
+		if err != nil {
+			return fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
+		}
+		m := &j.cut.Members[i]
+		m.Changes, m.Digest = changes, digest.Bytes()
+		u.remember(j.nodes[i], j.cut.Tag, m.At, digest)
+	}
+	return nil
+}
+
+// yields reports whether an error says that another process saves the unit.
+func yields(err error) bool {
+	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced)
 }
 
 // keepUnknown carries projections forward that the base has and this process
@@ -248,7 +265,7 @@ func (s *saver) putBack(r saveResult) {
 	}
 	s.failures++
 	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), yieldFor)
-	if errors.Is(r.err, snapshot.ErrStaleBase) || errors.Is(r.err, snapshot.ErrConflict) || errors.Is(r.err, snapshot.ErrFenced) {
+	if yields(r.err) {
 		// Another process saves this unit: leave it to that one for a while.
 		// Should it be gone by then, the next save holds the whole state.
 		wait = yieldFor
