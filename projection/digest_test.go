@@ -147,14 +147,15 @@ func TestDivergence(t *testing.T) {
 	}
 }
 
-// Nobody has to ask: a process whose save meets another one's snapshot of the
-// same timeframe compares by itself.
-func TestDivergenceFoundBySaving(t *testing.T) {
+// Nobody has to ask: a process compares its own digests with what another one
+// saves.
+func TestDivergenceFoundByItself(t *testing.T) {
 	ctx := logtest.Context(t)
 	b := openBank(t, logtest.Options(t))
 	told := make(chan *projection.DivergedError, 100)
 	cfg := projection.Config{Snapshots: projection.Policy{Events: 1, MinInterval: time.Millisecond, NotOnClose: true}}
 	cfg.Diverged = func(d *projection.DivergedError) { told <- d }
+	cfg.CompareEvery = 10 * time.Millisecond
 	b.start(t, cfg, b.ledgers(0))
 	b.start(t, cfg, b.ledgers(1))
 	b.append(t, "ada", deposited{1})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
@@ -58,8 +59,9 @@ func (u *unit) remember(n *node, tag timeframe.Tag, at timeframe.Timeframe, d sn
 // whoever wrote them, where both are of one timeframe. What differs is
 // reported as Config.Diverged says, and returned.
 //
-// A process that saves compares by itself when it finds that another one has
-// saved the same unit; this is for one that doesn't save, or in between.
+// A process compares by itself, every Config.CompareEvery and when it comes to
+// save after another one. It has a digest at each of its own cuts, which follow
+// its policy; so does the other: where events rest for a while, they meet.
 //
 // Errors: *DivergedError, joined where there are several; those of the store;
 // of Digest.
@@ -83,6 +85,31 @@ func (rt *Runtime) CompareSnapshots(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// compareOthers compares, now and then, where another process saves.
+func (rt *Runtime) compareOthers(ctx context.Context) {
+	if rt.cfg.NoSnapshots || rt.cfg.CompareEvery < 0 {
+		return
+	}
+	tick := time.NewTicker(rt.cfg.CompareEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, u := range rt.units {
+			if held, known := u.saver.owner.held(); held != nil || !known {
+				continue
+			}
+			// What can't be read now is compared the next time.
+			if found, err := rt.cfg.Store.Candidates(ctx, u.name); err == nil {
+				u.compare(found)
+			}
+		}
+	}
 }
 
 // compare looks for snapshots of a timeframe that this process has a digest

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -29,7 +30,10 @@ type saver struct {
 	lastCut  time.Time
 	notYet   time.Time // no save before this, after a failure
 	failures int
-	yielding bool // another process has moved the head
+	// stale: the head was moved by another process, or changes were dropped
+	// while it saved: the next save reads the head again and holds everything.
+	stale bool
+	owner *owner
 
 	status SnapshotStatus // guarded by u.mu
 }
@@ -44,6 +48,10 @@ type SnapshotStatus struct {
 	LastError string        // of the last save; "" when it succeeded
 	Pause     time.Duration // that the last cut took, during which nothing was applied
 	MaxPause  time.Duration
+
+	Owner  bool   // this process holds the unit's lease, and saves
+	Epoch  uint64 // of the lease; 0 where it isn't held
+	Holder string // who holds it instead, or why nobody can say; "" where this process does
 }
 
 type saveJob struct {
@@ -55,7 +63,8 @@ type saveJob struct {
 	bytes   uint64
 	pause   time.Duration
 	turn    turn
-	refresh bool // the head was moved: read it again, and save everything
+	refresh bool // the head was moved: read it again
+	lease   *lease.Lease
 	lineage map[string]timeframe.Lineage
 }
 
@@ -67,15 +76,14 @@ type saveResult struct {
 
 const (
 	saveTimeout = time.Minute
-	// yieldFor is how long a unit whose head was moved by another process
-	// leaves saving to that one.
-	yieldFor = time.Minute
+	// longestWait after failures, until the next try.
+	longestWait = time.Minute
 )
 
 func newSaver(u *unit) saver {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now()}
+	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u)}
 }
 
 // rebase says what the next save is relative to.
@@ -96,7 +104,12 @@ func (s *saver) consider() {
 	if cfg.NoSnapshots || s.inFlight != nil {
 		return
 	}
-	if s.events < cfg.Snapshots.Events && s.bytes < cfg.Snapshots.Bytes {
+	held, known := s.owner.held()
+	due := s.events >= cfg.Snapshots.Events || s.bytes >= cfg.Snapshots.Bytes
+	switch {
+	case !known: // it will be in a moment
+		return
+	case !due && (held == nil || !s.stale):
 		return
 	}
 	next := s.lastCut.Add(cfg.Snapshots.MinInterval)
@@ -107,16 +120,37 @@ func (s *saver) consider() {
 		s.timer.Reset(wait)
 		return
 	}
-	s.start()
+	if held == nil {
+		s.discard()
+		return
+	}
+	s.start(held)
 }
 
-func (s *saver) start() {
+// discard lets the changes go that another process saves, but for their
+// digest: it is what that one's snapshots are compared with.
+func (s *saver) discard() {
 	job := s.cut()
+	s.inFlight = job
+	s.stale = true
+	s.u.rt.wg.Go(func() { s.results <- saveResult{job: job, err: job.encode(s.u)} })
+}
+
+func (s *saver) start(l *lease.Lease) {
+	if s.stale {
+		for _, n := range s.u.nodes {
+			n.reset = true
+			n.state.touchAll()
+		}
+	}
+	job := s.cut()
+	job.lease, job.cut.Epoch = l, l.Epoch()
 	s.inFlight = job
 	s.u.rt.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 		defer cancel()
 		m, err := job.save(ctx, s.u)
+		fenced(ctx, l, err)
 		s.results <- saveResult{job: job, manifest: m, err: err}
 	})
 }
@@ -126,7 +160,7 @@ func (s *saver) start() {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
-	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.yielding}
+	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.stale}
 	job.cut.Replaces = s.newest
 	job.turn = u.turn()
 	job.cut.Tag = u.tag()
@@ -168,7 +202,7 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 	}
 	j.keepUnknown()
 	m, err := u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
-	if yields(err) {
+	if moved(err) {
 		// Somebody else has saved, perhaps at the very timeframe of this cut.
 		if found, err := u.rt.cfg.Store.Candidates(ctx, u.name); err == nil {
 			u.compare(found)
@@ -193,8 +227,8 @@ func (j *saveJob) encode(u *unit) error {
 	return nil
 }
 
-// yields reports whether an error says that another process saves the unit.
-func yields(err error) bool {
+// moved reports whether an error says that somebody else has moved the head.
+func moved(err error) bool {
 	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced)
 }
 
@@ -231,8 +265,11 @@ func (j *saveJob) keepUnknown() {
 func (s *saver) finish(r saveResult) {
 	s.inFlight = nil
 	u := s.u
+	if r.job.lease == nil && r.err == nil {
+		return // another process saves
+	}
 	if r.err == nil {
-		s.failures, s.yielding = 0, false
+		s.failures, s.stale = 0, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
 		for _, n := range r.job.nodes {
 			n.reset = false
@@ -264,17 +301,9 @@ func (s *saver) putBack(r saveResult) {
 		n.state.requeue(r.job.parts[i])
 	}
 	s.failures++
-	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), yieldFor)
-	if yields(r.err) {
-		// Another process saves this unit: leave it to that one for a while.
-		// Should it be gone by then, the next save holds the whole state.
-		wait = yieldFor
-		s.yielding = true
-		for _, n := range r.job.nodes {
-			n.reset = true
-			n.state.touchAll()
-		}
-	}
+	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), longestWait)
+	// Somebody else has moved the head: the next save holds the whole state.
+	s.stale = s.stale || moved(r.err)
 	s.notYet = time.Now().Add(wait)
 	s.timer.Reset(wait)
 	s.u.rt.cfg.Logger.Warn().Err(r.err).Str("unit", s.u.name).Dur("again_in", wait).Msg("projection: snapshot not saved")
@@ -291,10 +320,14 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || s.events == 0 || s.yielding {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) {
 		return
 	}
-	s.start()
+	held := s.owner.await()
+	if held == nil {
+		return // another process saves this unit
+	}
+	s.start(held)
 	s.settle()
 	s.u.mu.Lock()
 	defer s.u.mu.Unlock()
