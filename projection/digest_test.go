@@ -13,25 +13,25 @@ import (
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
-// ledger keeps a map in each row, which has no order of its own. add is what
+// daybook keeps a map in each row, which has no order of its own. add is what
 // the handler adds to each deposit: zero where it is deterministic.
-type ledger struct {
+type daybook struct {
 	Total  int64
 	ByCent map[int64]int
 }
 
-func (b *bank) ledgers(add int64) *projection.Table[string, ledger] {
-	t := projection.NewTable[string, ledger]("ledgers")
-	projection.On(t, b.accounts, func(tx *projection.Tx[string, ledger], e eventlog.Event, d deposited) error {
+func (b *bank) daybooks(add int64) *projection.Table[string, daybook] {
+	t := projection.NewTable[string, daybook]("daybooks")
+	projection.On(t, b.accounts, func(tx *projection.Tx[string, daybook], e eventlog.Event, d deposited) error {
 		old := tx.Value(e.Key)
-		next := ledger{Total: old.Total + d.Cents + add, ByCent: map[int64]int{d.Cents: 1}}
+		next := daybook{Total: old.Total + d.Cents + add, ByCent: map[int64]int{d.Cents: 1}}
 		for c, n := range old.ByCent {
 			next.ByCent[c] += n
 		}
 		tx.Put(e.Key, next)
 		return nil
 	})
-	projection.On(t, b.accounts, func(tx *projection.Tx[string, ledger], e eventlog.Event, _ closed) error {
+	projection.On(t, b.accounts, func(tx *projection.Tx[string, daybook], e eventlog.Event, _ closed) error {
 		tx.Delete(e.Key)
 		return nil
 	})
@@ -61,8 +61,8 @@ func TestSameStateSameDigest(t *testing.T) {
 			}
 		}
 	}
-	saver := must(often(3).Start(ctx, b.log, b.ledgers(0)))(t)
-	none := must(projection.Config{NoSnapshots: true}.Start(ctx, b.log, b.ledgers(0)))(t)
+	saver := must(often(3).Start(ctx, b.log, b.daybooks(0)))(t)
+	none := must(projection.Config{NoSnapshots: true}.Start(ctx, b.log, b.daybooks(0)))(t)
 	defer none.Close()
 	for range 3 {
 		some(40)
@@ -71,8 +71,8 @@ func TestSameStateSameDigest(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		at, want := digestAt(t, none, "ledgers")
-		again, d := digestAt(t, saver, "ledgers")
+		at, want := digestAt(t, none, "daybooks")
+		again, d := digestAt(t, saver, "daybooks")
 		if d != want || !at.Equal(again) || want == (snapshot.Digest{}) {
 			t.Fatalf("at %s %s, at %s %s", at, want, again, d)
 		}
@@ -82,18 +82,18 @@ func TestSameStateSameDigest(t *testing.T) {
 		if err := saver.Close(); err != nil {
 			t.Fatal(err)
 		}
-		saver = must(often(3).Start(ctx, b.log, b.ledgers(0)))(t)
-		if r := status(t, saver, "ledgers").Recovery; r.Source != projection.FromSnapshot {
+		saver = must(often(3).Start(ctx, b.log, b.daybooks(0)))(t)
+		if r := status(t, saver, "daybooks").Recovery; r.Source != projection.FromSnapshot {
 			t.Fatalf("recovery %+v", r)
 		}
-		if _, d := digestAt(t, saver, "ledgers"); d != want {
+		if _, d := digestAt(t, saver, "daybooks"); d != want {
 			t.Fatalf("restored: %s, want %s", d, want)
 		}
 	}
 	if err := saver.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := saver.Digest(ctx, "ledgers"); !errors.Is(err, projection.ErrClosed) {
+	if _, _, err := saver.Digest(ctx, "daybooks"); !errors.Is(err, projection.ErrClosed) {
 		t.Errorf("of a closed one: %v", err)
 	}
 	if _, _, err := none.Digest(ctx, "other"); !errors.Is(err, projection.ErrInvalid) {
@@ -112,10 +112,20 @@ func TestDivergence(t *testing.T) {
 			told := make(chan *projection.DivergedError, 100)
 			cfg := often(1)
 			cfg.Diverged = func(d *projection.DivergedError) { told <- d }
-			one := b.start(t, cfg, b.ledgers(0))
+			one := b.start(t, cfg, b.daybooks(0))
+			b.append(t, "ada", deposited{5})
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for status(t, one, "daybooks").Snapshots.Saves == 0 { // it has the lease
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+					t.Fatal(context.Cause(ctx))
+				}
+			}
 			reader := cfg
 			reader.Snapshots = projection.Policy{Events: 1 << 40, NotOnClose: true}
-			two := b.start(t, reader, b.ledgers(add))
+			two := b.start(t, reader, b.daybooks(add))
 			at := b.append(t, "ada", deposited{1}, deposited{2})
 			for _, rt := range []*projection.Runtime{one, two} {
 				if err := rt.Wait(ctx, at); err != nil {
@@ -127,17 +137,17 @@ func TestDivergence(t *testing.T) {
 			}
 			err := two.CompareSnapshots(ctx)
 			if add == 0 {
-				if err != nil || len(told) != 0 || status(t, two, "ledgers").Diverged != nil {
+				if err != nil || len(told) != 0 || status(t, two, "daybooks").Diverged != nil {
 					t.Fatalf("said: %v", err)
 				}
 				return
 			}
 			d, ok := errors.AsType[*projection.DivergedError](err)
-			if !ok || !errors.Is(err, projection.ErrDiverged) || d.Projection != "ledgers" || d.Ours == d.Theirs || d.Snapshot.IsZero() {
+			if !ok || !errors.Is(err, projection.ErrDiverged) || d.Projection != "daybooks" || d.Ours == d.Theirs || d.Snapshot.IsZero() {
 				t.Fatalf("said: %v", err)
 			}
 			t.Log(err)
-			if got := status(t, two, "ledgers").Diverged; got == nil || got.Snapshot != d.Snapshot || (<-told).Snapshot != d.Snapshot {
+			if got := status(t, two, "daybooks").Diverged; got == nil || got.Snapshot != d.Snapshot || (<-told).Snapshot != d.Snapshot {
 				t.Errorf("status %v", got)
 			}
 			if err := two.CompareSnapshots(ctx); !errors.Is(err, projection.ErrDiverged) || len(told) != 0 {
@@ -156,8 +166,8 @@ func TestDivergenceFoundByItself(t *testing.T) {
 	cfg := projection.Config{Snapshots: projection.Policy{Events: 1, MinInterval: time.Millisecond, NotOnClose: true}}
 	cfg.Diverged = func(d *projection.DivergedError) { told <- d }
 	cfg.CompareEvery = 10 * time.Millisecond
-	b.start(t, cfg, b.ledgers(0))
-	b.start(t, cfg, b.ledgers(1))
+	b.start(t, cfg, b.daybooks(0))
+	b.start(t, cfg, b.daybooks(1))
 	b.append(t, "ada", deposited{1})
 	select {
 	case d := <-told:
@@ -174,7 +184,7 @@ func TestLostTailIsNoDivergence(t *testing.T) {
 	cfg := often(1)
 	cfg.Diverged = func(e *projection.DivergedError) { told <- e }
 	run := func(b *bank, cents int64) {
-		rt := must(cfg.Start(logtest.Context(t), b.log, b.ledgers(0)))(t)
+		rt := must(cfg.Start(logtest.Context(t), b.log, b.daybooks(0)))(t)
 		defer rt.Close()
 		if err := rt.Wait(t.Context(), b.append(t, "ada", deposited{cents})); err != nil {
 			t.Fatal(err)

@@ -66,6 +66,7 @@ type saveJob struct {
 	refresh bool // the head was moved: read it again
 	lease   *lease.Lease
 	lineage map[string]timeframe.Lineage
+	left    map[*node]error // not saved, and why; what the base has of them stays
 }
 
 type saveResult struct {
@@ -101,7 +102,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || s.inFlight != nil {
+	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() {
 		return
 	}
 	held, known := s.owner.held()
@@ -127,13 +128,40 @@ func (s *saver) consider() {
 	s.start(held)
 }
 
-// discard lets the changes go that another process saves, but for their
-// digest: it is what that one's snapshots are compared with.
+// discard lets the changes go that another process saves, but for the digest
+// of tables: it is what that one's snapshots are compared with.
 func (s *saver) discard() {
-	job := s.cut()
-	s.inFlight = job
+	u := s.u
+	job := &saveJob{events: s.events, bytes: s.bytes, turn: u.turn()}
+	job.cut.Tag = u.tag()
+	for _, n := range u.nodes {
+		if m, ok := n.state.(interface{ discard() }); ok {
+			m.discard() // without asking the user's code for what isn't kept
+			continue
+		}
+		job.add(n)
+	}
+	s.events, s.bytes = 0, 0
+	s.lastCut = time.Now()
 	s.stale = true
-	s.u.rt.wg.Go(func() { s.results <- saveResult{job: job, err: job.encode(s.u)} })
+	s.inFlight = job
+	u.rt.wg.Go(func() {
+		err := job.encode(u)
+		for _, left := range job.left {
+			err = left
+		}
+		s.results <- saveResult{job: job, err: err}
+	})
+}
+
+// add captures a node.
+func (j *saveJob) add(n *node) {
+	j.nodes = append(j.nodes, n)
+	j.parts = append(j.parts, n.state.cut())
+	j.cut.Members = append(j.cut.Members, snapshot.Member{
+		Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
+		At: n.at(), Reset: n.reset,
+	})
 }
 
 func (s *saver) start(l *lease.Lease) {
@@ -160,17 +188,13 @@ func (s *saver) start(l *lease.Lease) {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
-	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.stale}
+	job := &saveJob{base: s.base, events: s.events, bytes: s.bytes, refresh: s.stale}
 	job.cut.Replaces = s.newest
 	job.turn = u.turn()
 	job.cut.Tag = u.tag()
 	job.lineage = job.cut.Tag.Lineages
 	for _, n := range u.nodes {
-		job.parts = append(job.parts, n.state.cut())
-		job.cut.Members = append(job.cut.Members, snapshot.Member{
-			Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
-			At: n.at(), Reset: n.reset,
-		})
+		job.add(n)
 	}
 	s.events, s.bytes = 0, 0
 	s.lastCut = time.Now()
@@ -200,6 +224,7 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 			}
 		}
 	}
+	j.dropLeft()
 	j.keepUnknown()
 	m, err := u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
 	if moved(err) {
@@ -218,7 +243,10 @@ func (j *saveJob) encode(u *unit) error {
 	for i, part := range j.parts {
 		changes, digest, err := part.encode()
 		if err != nil {
-			return fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
+			if err = j.leaveOut(j.nodes[i], err); err != nil {
+				return err
+			}
+			continue
 		}
 		m := &j.cut.Members[i]
 		m.Changes, m.Digest = changes, digest.Bytes()
@@ -240,7 +268,7 @@ func (j *saveJob) keepUnknown() {
 	}
 	mine := make(map[string]bool, len(j.nodes))
 	for _, n := range j.nodes {
-		mine[n.name] = true
+		mine[n.name] = j.left[n] == nil
 	}
 	lineages := j.cut.Tag.Lineages
 	for _, m := range j.base.Members {
@@ -271,9 +299,13 @@ func (s *saver) finish(r saveResult) {
 	if r.err == nil {
 		s.failures, s.stale = 0, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
-		for _, n := range r.job.nodes {
+		r.job.eachNode(func(n *node, part capture, left error) {
+			if left != nil {
+				n.state.requeue(part)
+				return
+			}
 			n.reset = false
-		}
+		})
 		maps.Copy(u.lineage, r.job.lineage)
 	} else {
 		s.putBack(r)
@@ -289,7 +321,7 @@ func (s *saver) finish(r saveResult) {
 		return
 	}
 	st.Saves++
-	st.LastError = ""
+	st.LastError = r.job.leftOut()
 	st.At, st.ID, st.SavedAt = r.manifest.Tag.At, r.manifest.ID.String(), time.Now()
 }
 
@@ -320,7 +352,7 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() {
 		return
 	}
 	held := s.owner.await()
