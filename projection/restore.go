@@ -181,6 +181,14 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 		return f, nil
 	}
 	f.member, _ = c.Member(n.name)
+	if u.upTo != nil {
+		for feed, seq := range f.member.At.All() {
+			if seq > u.upTo[feed] {
+				f.why = fmt.Sprintf("feed %q: it is at %d, and %d is asked for", feed, seq, u.upTo[feed])
+				return f, nil
+			}
+		}
+	}
 	for _, feed := range n.feedNames() {
 		at, ok := f.member.At.Get(feed)
 		if !ok {
