@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,7 +61,8 @@ func newManager(o Options, s store) *Manager {
 // for a lease by TryAcquire should ask about as often.
 func (m *Manager) Heartbeat() time.Duration { return m.opts.heartbeat() }
 
-// TryAcquire takes the name if it is free. A name whose holder is silent
+// TryAcquire takes the name if it is free. Names are such as feeds have, or
+// several joined by dots ("effects.mail"). A name whose holder is silent
 // becomes free when this manager has seen it unchanged for a while: so the
 // first try can't take it, and has to be repeated.
 //
@@ -68,13 +70,16 @@ func (m *Manager) Heartbeat() time.Duration { return m.opts.heartbeat() }
 // or one of the connection, after which the next try finds out how this one
 // ended.
 func (m *Manager) TryAcquire(ctx context.Context, name string) (*Lease, error) {
-	if err := timeframe.ValidName(name); err != nil {
-		return nil, fmt.Errorf("lease: %w: %w", ErrInvalid, err)
+	if err := validName(name); err != nil {
+		return nil, err
 	}
 	s := m.of(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, err := m.bucket.Get(ctx, name)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lease %q: %w", name, err)
 	}
@@ -98,6 +103,16 @@ func (m *Manager) TryAcquire(ctx context.Context, name string) (*Lease, error) {
 	return m.take(ctx, name, s, r, e.Revision)
 }
 
+// validName takes names as timeframe.ValidName allows them, joined by dots.
+func validName(name string) error {
+	for part := range strings.SplitSeq(name, ".") {
+		if err := timeframe.ValidName(part); err != nil {
+			return fmt.Errorf("lease %q: %w: %w", name, ErrInvalid, err)
+		}
+	}
+	return nil
+}
+
 func (m *Manager) of(name string) *seen {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -112,7 +127,9 @@ func (m *Manager) of(name string) *seen {
 // take writes the record; s.mu is held.
 func (m *Manager) take(ctx context.Context, name string, s *seen, r record, revision uint64) (*Lease, error) {
 	begun := time.Now()
-	revision, err := m.bucket.Swap(ctx, name, r.encode(), revision)
+	// Not interrupted by ctx: a write whose outcome nobody looks at would keep
+	// the others waiting for its TTL.
+	revision, err := m.bucket.Swap(context.WithoutCancel(ctx), name, r.encode(), revision)
 	if errors.Is(err, kv.ErrMoved) {
 		return nil, &HeldError{Name: name, Owner: "another process, just now", Epoch: r.Epoch, Wait: m.opts.heartbeat()}
 	}

@@ -90,7 +90,7 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 		}
 		if f.why == "" {
 			clean := i == 0 && f.migrate == nil
-			err := n.state.load(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.migrate, clean)
+			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
