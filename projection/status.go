@@ -178,7 +178,9 @@ func (rt *Runtime) heads(ctx context.Context) (map[string]uint64, error) {
 		if err != nil {
 			return nil, err
 		}
-		heads[name] = st.Last
+		if heads[name], err = f.Reach(ctx, st); err != nil {
+			return nil, err
+		}
 	}
 	return heads, nil
 }

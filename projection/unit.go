@@ -23,6 +23,7 @@ type unit struct {
 	name  string
 	nodes []*node
 	feeds map[string]*eventlog.Feed
+	upTo  map[string]uint64 // snapshots beyond it are passed over; nil: none are
 
 	// Owned by the unit's goroutine.
 	cursor  map[string]uint64                // what reading has reached
