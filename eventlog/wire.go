@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,8 @@ type wireLink struct {
 	lost   uint64
 	closed bool
 	given  bool // up: spare has taken over
+
+	patient time.Duration // wireGiveUp
 }
 
 // wireDialer connects, up to where messages can be published.
@@ -57,11 +60,12 @@ type wireConn struct {
 const (
 	wireRetry  = 50 * time.Millisecond
 	wireGiveUp = 2 * time.Second // then a spare takes over, if it is connected
+	wireEnough = 64 << 10        // to write at once
 	wireSpare  = 4 << 20         // a larger buffer isn't kept
 )
 
 func newWireLink(ctx context.Context, d wireDialer, inbox string, deliver answer) (*wireLink, error) {
-	l := &wireLink{dialer: d, inbox: inbox, deliver: deliver}
+	l := &wireLink{dialer: d, inbox: inbox, deliver: deliver, patient: wireGiveUp}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.wake.L = &l.mu
 	conn, err := d.dial(ctx, l.inbox)
@@ -118,7 +122,7 @@ func (l *wireLink) redial(since time.Time) *wireConn {
 		if err == nil {
 			return l.use(conn)
 		}
-		if time.Since(since) > wireGiveUp && l.giveUp() {
+		if l.giveUp(time.Since(since)) {
 			return nil
 		}
 		select {
@@ -142,12 +146,12 @@ func (l *wireLink) use(conn *wireConn) *wireConn {
 
 // giveUp hands over to the spare for good, where that has a connection: going
 // to and fro would change the order of what is sent.
-func (l *wireLink) giveUp() bool {
-	if l.spare == nil || !l.spare.nc.IsConnected() {
-		return false
-	}
+func (l *wireLink) giveUp(after time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.spare == nil || after < l.patient || !l.spare.nc.IsConnected() {
+		return false
+	}
 	l.given = true
 	return true
 }
@@ -196,6 +200,7 @@ func (l *wireLink) write(conn net.Conn) {
 		for len(l.out) == 0 && l.conn == conn && !l.closed {
 			l.wake.Wait()
 		}
+		l.gather()
 		if l.conn != conn || l.closed {
 			l.mu.Unlock()
 			return
@@ -210,6 +215,21 @@ func (l *wireLink) write(conn net.Conn) {
 		if spare = out; cap(out) > wireSpare {
 			spare = nil
 		}
+	}
+}
+
+// gather lets the callers that are ready to run hand over what they have, as
+// long as each round brings something; l.mu is held. They come in bursts,
+// since the server's answers do, and a write for each costs more than all else
+// that is done here: with 64 callers a write then carries 35 commits, not 4.
+// A timer would make a lone caller wait; this costs it a fraction of a
+// microsecond.
+func (l *wireLink) gather() {
+	for n := 0; n < len(l.out) && len(l.out) < wireEnough; {
+		n = len(l.out)
+		l.mu.Unlock()
+		runtime.Gosched()
+		l.mu.Lock()
 	}
 }
 
