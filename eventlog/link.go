@@ -37,11 +37,20 @@ func (f *Feed) openLink(deliver answer) (link, error) {
 		}
 		f.log.opts.Logger.Warn().Err(err).Str("feed", f.name).Msg("eventlog: writing through the common connection")
 	}
-	spare, err := openClientLink(nc, deliver)
-	if err != nil || f.log.embedded != nil || !canDial(nc) {
-		return spare, err
+	if f.log.embedded == nil && canDial(nc) {
+		return f.openRemote(remoteDialer{f}, deliver)
 	}
-	l, err := newWireLink(context.Background(), remoteDialer{f}, nc.NewInbox()+".", deliver)
+	return openClientLink(nc, deliver)
+}
+
+// openRemote is a connection of its own, or the log's where that fails.
+func (f *Feed) openRemote(d wireDialer, deliver answer) (link, error) {
+	nc := f.log.nc
+	spare, err := openClientLink(nc, deliver)
+	if err != nil {
+		return nil, err
+	}
+	l, err := newWireLink(context.Background(), d, nc.NewInbox()+".", deliver)
 	if err != nil {
 		f.log.opts.Logger.Debug().Err(err).Str("feed", f.name).Msg("eventlog: writing through the common connection")
 		return spare, nil

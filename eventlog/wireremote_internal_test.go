@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,20 +136,34 @@ func TestRemoteWriterByDialer(t *testing.T) {
 	appendOne(t, f, 1)
 }
 
-// failing is a dialer that has no connection to give.
-type failing struct{ wireDialer }
+// failing is a dialer that has no further connection to give.
+type failing struct {
+	wireDialer
+	failed atomic.Bool
+}
 
-func (failing) dial(context.Context, string) (*wireConn, error) { return nil, errors.New("no") }
+func (d *failing) dial(ctx context.Context, inbox string) (*wireConn, error) {
+	if d.failed.Swap(true) {
+		return nil, errors.New("no")
+	}
+	return d.wireDialer.dial(ctx, inbox)
+}
 
 // Where no connection of its own can be made any more, the writer goes on
 // through the log's.
 func TestRemoteWriterGivesUp(t *testing.T) {
 	s := listening(t, nil)
 	f := openedAt(t, Options{URL: s.ClientURL()})
+	w := f.writer
+	w.link.close()
+	var err error
+	if w.link, err = f.openRemote(&failing{wireDialer: remoteDialer{f}}, w.onAck); err != nil {
+		t.Fatal(err)
+	}
 	link := wireOf(t, f)
 	appendOne(t, f, 1)
 	link.mu.Lock()
-	link.dialer, link.patient = failing{link.dialer}, 10*time.Millisecond
+	link.patient = 10 * time.Millisecond
 	_ = link.conn.Close()
 	link.mu.Unlock()
 	appendOne(t, f, 2)
