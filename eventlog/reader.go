@@ -17,7 +17,8 @@ type Reader struct {
 	f      *Feed
 	cfg    readConfig
 	filter string // subject, "" for all
-	src    *tail
+	src    source // nil where there is nothing to read
+	dec    decoder
 	end    uint64  // last sequence to read
 	cursor uint64  // last sequence that was read, or is known to be skipped
 	last   message // the one at cursor; seq 0 where none was read
@@ -38,31 +39,42 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	if f.closed.Load() {
 		return nil, fmt.Errorf("eventlog: read of feed %q: %w", f.name, ErrClosed)
 	}
-	r := &Reader{f: f, cfg: cfg, cursor: cfg.after, end: cfg.until}
+	r := &Reader{f: f, cfg: cfg, dec: decoder{f: f}, cursor: cfg.after, end: cfg.until}
 	var err error
 	if cfg.keyed {
 		if r.filter, err = f.Subject(cfg.key); err != nil {
 			return nil, err
 		}
 	}
+	// What others have let go of is passed over, and counted.
+	cfg.trimmed = cfg.trimmed || f.adopted != nil
+	r.cfg.trimmed = cfg.trimmed
 	st, err := f.rangeCheck(ctx, cfg.after, cfg.trimmed)
 	if err != nil {
 		return nil, err
 	}
+	if f.adopted != nil && !cfg.keyed && st.First > r.cursor+1 {
+		f.adopted.missing(r.cursor+1, st.First)
+	}
 	// Without After it can only be what is left: st.First is at least 1.
 	r.cursor = max(r.cursor, st.First-1)
 	if !cfg.follow || cfg.until <= st.Last {
-		if err := r.bound(ctx, st.Last); err != nil {
+		last, err := f.Reach(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.bound(ctx, last); err != nil {
 			return nil, err
 		}
 	}
 	if r.cursor >= r.end {
 		return r, nil // nothing to read
 	}
-	r.src, err = f.openTail(ctx, r.cursor, r.filter, cfg.trimmed)
+	src, err := f.openTail(ctx, r.cursor, r.filter, cfg.trimmed)
 	if err != nil {
 		return nil, err
 	}
+	r.src = src
 	return r, nil
 }
 
@@ -149,15 +161,16 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 	}
 	batch := r.batch[:len(msgs)]
 	n := 0
-	for i, m := range msgs {
+	for i := range msgs {
+		m := &msgs[i]
 		if m.seq > r.end {
 			r.cursor = r.end
 			break
 		}
 		err := r.account(ctx, m.seq)
-		marker := r.f.isMarker(&m)
+		marker := r.f.isMarker(m)
 		if err == nil && !marker {
-			err = r.f.decode(&batch[n], m)
+			err = r.dec.decode(&batch[n], m)
 		}
 		if err != nil {
 			// What came before the bad one is still good. Where only ctx ended,
@@ -175,7 +188,7 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 		if !marker {
 			n++
 		}
-		r.cursor, r.last = m.seq, m
+		r.cursor, r.last = m.seq, *m
 	}
 	return r.taken(batch[:n]), nil
 }
@@ -190,6 +203,10 @@ func (r *Reader) taken(batch []Commit) []Commit {
 // what is missing was trimmed, or is lost.
 func (r *Reader) account(ctx context.Context, seq uint64) error {
 	if r.cfg.keyed || seq == r.cursor+1 {
+		return nil
+	}
+	if a := r.f.adopted; a != nil {
+		a.missing(r.cursor+1, seq)
 		return nil
 	}
 	st, err := r.f.State(ctx)
@@ -222,7 +239,7 @@ func (r *Reader) idle(ctx context.Context) error {
 	}
 	subject := r.filter
 	if subject == "" {
-		subject = r.f.prefix + ">"
+		subject = r.f.everything()
 	}
 	next, ok, err := r.f.get(ctx, getRequest{Seq: r.cursor + 1, NextFor: subject})
 	switch {
