@@ -69,6 +69,7 @@ func TestEveryCase(t *testing.T) {
 		"restart/full", "restart/snapshot", "restart/open-clean", "restart/open-kill", "restart/overhead", "restart/long-log",
 		"snapshot/restore", "snapshot/pause", "snapshot/overhead", "snapshot/delta-bytes",
 		"follow/latency", "follow/latency-p99",
+		"graph/table", "graph/chain5",
 	}
 	if testing.Short() {
 		want = []string{"append/64-occ", "append/10events", "replay/typed", "restart/snapshot", "restart/open-kill"}
