@@ -168,6 +168,10 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		}
 		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
 	}
+	asks := u.asks
+	if toBarrier {
+		asks = nil // what a table will be built from isn't its state
+	}
 	u.checkCaught()
 	for {
 		select {
@@ -189,7 +193,7 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 			} else if u.aligned() {
 				return nil
 			}
-		case q := <-u.asks:
+		case q := <-asks:
 			u.answer(q)
 		case r := <-u.saver.results:
 			u.saver.finish(r)
