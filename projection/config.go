@@ -128,12 +128,15 @@ func (u *Unit) projections() (string, []*node) {
 // makeUnits checks what Start was given.
 func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	var p problems
-	var units []*unit
+	var parts []part
 	names, nodes := make(map[string]bool), make(map[string]bool)
 	for _, pr := range ps {
 		if pr == nil {
 			p.add("a nil projection")
 			continue
+		}
+		if pair, ok := pr.(switched); ok {
+			rt.pairs = append(rt.pairs, pair.switched())
 		}
 		name, ns := pr.projections()
 		if err := timeframe.ValidName(name); err != nil {
@@ -147,7 +150,7 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		}
 		names[name] = true
 		for _, n := range ns {
-			if nodes[n.name] {
+			if nodes[n.name] && !rt.paired(n) {
 				p.add("two projections are called %q", n.name)
 			}
 			nodes[n.name] = true
@@ -155,11 +158,13 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
 			}, &p)
 		}
-		units = append(units, newUnit(rt, name, ns))
+		parts = append(parts, rt.apart(part{name: name, nodes: ns}, names, &p)...)
 	}
+	rt.checkPairs(parts, &p)
 	if len(ps) == 0 {
 		p.add("nothing to start")
 	}
+	components := link(parts, &p)
 	if err := p.err(); err != nil {
 		for _, pr := range ps {
 			if pr != nil {
@@ -171,5 +176,11 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		}
 		return nil, err
 	}
+	units := make([]*unit, len(components))
+	for i := range components {
+		components[i].connect()
+		units[i] = newUnit(rt, &components[i])
+	}
+	rt.pairUnits(units)
 	return units, nil
 }

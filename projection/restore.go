@@ -21,6 +21,7 @@ const (
 	FromNothing  Source = "empty"    // there was neither a snapshot nor an event
 	FromSnapshot Source = "snapshot" // restored, and the rest applied
 	FromReplay   Source = "replay"   // all events applied, from the first
+	FromRows     Source = "rows"     // built from the rows of the tables that it reads
 )
 
 // Recovery says how a projection got its state at the start.
@@ -42,6 +43,7 @@ type Recovery struct {
 type candidate struct {
 	*snapshot.Manifest
 	findings map[string]finding // by feed
+	other    bool               // of a unit that has been joined into this one
 }
 
 type finding struct {
@@ -61,19 +63,13 @@ func (u *unit) restore(ctx context.Context) error {
 	// Changes are saved relative to the newest readable snapshot, whether or
 	// not it could be used: it may hold projections of other programs.
 	var base *snapshot.Manifest
-	if len(cands) > 0 {
+	if len(cands) > 0 && !cands[0].other {
 		base = cands[0].Manifest
 	}
 	u.saver.rebase(base, newest)
-	used := make(map[*candidate]bool)
-	for _, n := range u.nodes {
-		c, err := u.restoreNode(ctx, n, cands, problems)
-		if err != nil {
-			return err
-		}
-		if c != nil {
-			used[c] = true
-		}
+	used, err := u.restoreNodes(ctx, cands, problems)
+	if err != nil {
+		return err
 	}
 	return u.aim(ctx, used, begun)
 }
@@ -83,13 +79,16 @@ func (u *unit) restore(ctx context.Context) error {
 func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, problems []string) (*candidate, error) {
 	rec := Recovery{Source: FromReplay, Skipped: slices.Clone(problems)}
 	for i := range cands {
+		if n.unsaved {
+			break
+		}
 		c := &cands[i]
 		f, err := u.fits(ctx, c, n)
 		if err != nil {
 			return nil, err
 		}
 		if f.why == "" {
-			clean := i == 0 && f.migrate == nil
+			clean := i == 0 && f.migrate == nil && !c.other && f.member.Meaning == n.meaning()
 			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
@@ -115,13 +114,27 @@ func (u *unit) restored(n *node, pos map[string]uint64, rec Recovery, reset bool
 	n.pos, n.recovery, n.stopped, n.applied, n.reset = pos, rec, nil, 0, reset
 }
 
-// candidates asks the store. Where it can't be asked the restart takes
-// longer, and nothing else.
+// candidates asks the store, also for snapshots that are kept elsewhere.
 func (u *unit) candidates(ctx context.Context) (cands []candidate, problems []string, newest snapshot.ID, err error) {
+	cands, problems, newest, err = u.candidatesOf(ctx, u.name)
+	if err != nil || u.rt.cfg.NoSnapshots {
+		return cands, problems, newest, err
+	}
+	if u.twin.name != "" {
+		if cands, newest, err = u.withTwin(ctx, cands, newest); err != nil {
+			return nil, nil, newest, err
+		}
+	}
+	return u.joined(ctx, cands), problems, newest, nil
+}
+
+// candidatesOf asks the store for one unit. Where it can't be asked the
+// restart takes longer, and nothing else.
+func (u *unit) candidatesOf(ctx context.Context, unit string) (cands []candidate, problems []string, newest snapshot.ID, err error) {
 	if u.rt.cfg.NoSnapshots {
 		return nil, nil, newest, nil
 	}
-	found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
+	found, err := u.rt.cfg.Store.Candidates(ctx, unit)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, newest, context.Cause(ctx)
@@ -180,6 +193,9 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 	if f.why, f.migrate = n.understands(c); f.why != "" {
 		return f, nil
 	}
+	if f.why = u.disagrees(n, c); f.why != "" {
+		return f, nil
+	}
 	f.member, _ = c.Member(n.name)
 	if u.upTo != nil {
 		for feed, seq := range f.member.At.All() {
@@ -234,7 +250,7 @@ func (n *node) understands(c *candidate) (why string, m migration) {
 		}
 		return "", m
 	}
-	if member.Meaning != n.meaning() {
+	if member.Meaning != n.meaningIn(c) {
 		return fmt.Sprintf("the state type, the handled event types or the upcasters that lead to them have changed for projection %q, and its version %d has not", n.name, n.version), nil
 	}
 	return "", nil

@@ -101,7 +101,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() {
+	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() || !s.u.whole() {
 		return
 	}
 	held, known := s.owner.held()
@@ -165,7 +165,7 @@ func (s *saver) start(l *lease.Lease) {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
-	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.stale}
+	job := &saveJob{base: s.base, nodes: u.savedNodes(), events: s.events, bytes: s.bytes, refresh: s.stale}
 	job.cut.Replaces = s.newest
 	job.lineage = make(map[string]timeframe.Lineage, len(u.feeds))
 	at := make(map[string]uint64, len(u.feeds))
@@ -177,7 +177,7 @@ func (s *saver) cut() *saveJob {
 		}
 		job.lineage[name] = l
 	}
-	for _, n := range u.nodes {
+	for _, n := range job.nodes {
 		job.parts = append(job.parts, n.state.cut())
 		job.cut.Members = append(job.cut.Members, snapshot.Member{
 			Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
@@ -314,7 +314,7 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() || !s.u.whole() {
 		return
 	}
 	held := s.owner.await()

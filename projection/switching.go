@@ -60,12 +60,10 @@ func newSwitching(blue, green Projection) *switching {
 	return s
 }
 
-// units makes the units of both sides. Both look for their snapshots in each
-// other's place: a version may have been there before, and can be migrated
-// from.
+// begin tells the pair its units, in a runtime that starts.
 func (s *switching) begin(rt *Runtime, units [2]*unit) {
 	s.units = units
-	units[greenSide].beside.Store(true)
+	units[greenSide].twin.beside.Store(true)
 	s.rt.Store(rt)
 }
 
@@ -78,9 +76,9 @@ func (s *switching) unitOf(side int32) *unit {
 
 // set makes a side the one that serves. Who waits meanwhile waits for both.
 func (s *switching) set(side int32) {
-	s.units[side].beside.Store(false)
+	s.units[side].twin.beside.Store(false)
 	s.live.Store(side)
-	s.units[1-side].beside.Store(true)
+	s.units[1-side].twin.beside.Store(true)
 }
 
 // to switches, and stores that.
@@ -132,12 +130,15 @@ func (s *switching) ready(ctx context.Context, side int32) error {
 }
 
 // recall makes the side serve that is stored; blue where none of the two is.
-func (s *switching) recall(ctx context.Context) error {
+// Where the store doesn't say, blue serves until it does: either is right.
+func (s *switching) recall(ctx context.Context) {
 	side, known, err := s.stored(ctx)
-	if err == nil && known {
+	if err != nil {
+		s.rt.Load().cfg.Logger.Error().Err(err).Str("projection", s.name).Uint64("version", s.nodes[blueSide].version).Msg("projection: blue serves")
+	}
+	if known {
 		s.set(side)
 	}
-	return err
 }
 
 func (s *switching) stored(ctx context.Context) (side int32, known bool, err error) {
