@@ -29,24 +29,33 @@ func (rt *Runtime) serving(ctx context.Context, name string) (version uint64, kn
 	if err != nil {
 		return 0, false, fmt.Errorf("projection: which version of %q serves: %w", name, err)
 	}
-	for _, c := range found {
-		if err := c.Problem; err != nil {
-			// An older one would be a switch that was taken back.
-			return 0, false, fmt.Errorf("projection: which version of %q serves: %w", name, err)
-		}
-		for e, err := range rt.cfg.Store.Load(ctx, c.Manifest, servingMember) {
-			if err != nil {
-				return 0, false, fmt.Errorf("projection: which version of %q serves: %w", name, err)
-			}
-			v, n := binary.Uvarint(e.Value)
-			if n != len(e.Value) || n <= 0 {
-				return 0, false, fmt.Errorf("projection: which version of %q serves: %w: %x", name, snapshot.ErrCorrupt, e.Value)
-			}
-			version, known = v, true
-		}
-		return version, known, nil
+	if len(found) == 0 {
+		return 0, false, nil
 	}
-	return 0, false, nil
+	// Not an older one where this is damaged: that would be a switch taken back.
+	err = found[0].Problem
+	if err == nil {
+		version, err = servingIn(rt.cfg.Store.Load(ctx, found[0].Manifest, servingMember))
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("projection: which version of %q serves: %w", name, err)
+	}
+	return version, true, nil
+}
+
+func servingIn(es entries) (version uint64, err error) {
+	err = fmt.Errorf("%w: no entry", snapshot.ErrCorrupt)
+	for e, bad := range es {
+		if bad != nil {
+			return 0, bad
+		}
+		v, n := binary.Uvarint(e.Value)
+		if n <= 0 || n != len(e.Value) {
+			return 0, fmt.Errorf("%w: %x is no version", snapshot.ErrCorrupt, e.Value)
+		}
+		version, err = v, nil
+	}
+	return version, err
 }
 
 // storeServing stores the version that serves from now on.
