@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -209,6 +211,12 @@ func TestBlueGreenTrouble(t *testing.T) {
 			bg := b.versions()
 			rt := b.start(t, cfg, bg)
 			built(t, bg, rt, b.append(t, "a", deposited{1}))
+			for round == 0 && !eachSaved(rt) {
+				if ctx.Err() != nil {
+					t.Fatal("not saved")
+				}
+				runtime.Gosched()
+			}
 			for _, s := range rt.Metrics() {
 				if round == 1 && s.Recovery.Source != projection.FromSnapshot {
 					t.Errorf("version %d: %+v", s.Version, s.Recovery)
@@ -222,6 +230,10 @@ func TestBlueGreenTrouble(t *testing.T) {
 			}
 		}
 	})
+}
+
+func eachSaved(rt *projection.Runtime) bool {
+	return !slices.ContainsFunc(rt.Metrics(), func(s projection.Status) bool { return s.Snapshots.Saves == 0 })
 }
 
 // flakyStore fails saves of the unit that says what serves.
