@@ -44,6 +44,8 @@ var rules = []rule{
 		reason: "tests the whole library"},
 	{packages: "internal/arch",
 		reason: "reads the source, and needs none of it"},
+	{packages: "internal/causal", may: []string{"timeframe"},
+		reason: "decides on timeframes alone, for readers of the log and for projections"},
 	{packages: "internal/logtest", may: []string{"eventlog", "timeframe"},
 		reason: "starts a real server with a log on it, for the tests of all above eventlog"},
 	{packages: "internal/racetest", may: []string{"eventlog", "timeframe"},
