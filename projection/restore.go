@@ -98,6 +98,9 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
 				rec.Notes, rec.Migrated = f.notes, f.migrate != nil
 				u.restored(n, f.member.At.Map(), rec, !clean)
+				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && !rec.Migrated {
+					u.remember(n, c.Tag, f.member.At, d)
+				}
 				return c, nil
 			}
 			f.why = err.Error()
@@ -113,6 +116,7 @@ func (u *unit) restored(n *node, pos map[string]uint64, rec Recovery, reset bool
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n.pos, n.recovery, n.stopped, n.applied, n.reset = pos, rec, nil, 0, reset
+	n.seen, n.diverged = nil, nil
 }
 
 // candidates asks the store. Where it can't be asked the restart takes
@@ -181,6 +185,14 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 		return f, nil
 	}
 	f.member, _ = c.Member(n.name)
+	if u.upTo != nil {
+		for feed, seq := range f.member.At.All() {
+			if seq > u.upTo[feed] {
+				f.why = fmt.Sprintf("feed %q: it is at %d, and %d is asked for", feed, seq, u.upTo[feed])
+				return f, nil
+			}
+		}
+	}
 	for _, feed := range n.feedNames() {
 		at, ok := f.member.At.Get(feed)
 		if !ok {
