@@ -130,8 +130,8 @@ func (u *unit) goBack(ctx context.Context, to map[string]uint64) error {
 	if err := u.aimBack(ctx, to, begun); err != nil {
 		return err
 	}
-	for name, f := range u.feeds {
-		if err := u.readTo(ctx, f, u.barrier[name]); err != nil {
+	for name, seq := range u.barrier {
+		if err := u.readTo(ctx, u.feeds[name], seq); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/projection"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // sources says where the projections of a start got their state from.
@@ -165,4 +166,44 @@ func TestCorrectiveDifference(t *testing.T) {
 		t.Errorf("restored from %s, told %v", got, *told)
 	}
 	equal(t, "restored", low, map[string]int64{"sum": 204})
+}
+
+// The state of a graph as of a timeframe is built as any other: from a
+// snapshot that is old enough, the rest beside it, and the events between.
+func TestGraphAsOf(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	program := func() (src, low, high *projection.Table[string, int64], count *projection.Table[string, int]) {
+		src = b.balances()
+		low = projection.Map("low", src, func(_ string, v int64) int64 { return -v })
+		high = projection.Filter("high", low, func(_ string, v int64) bool { return v < -10 }, projection.Unsaved())
+		count = projection.NewTable[string, int]("count")
+		projection.OnChange(count, high, func(tx *projection.Tx[string, int], c projection.Change[string, int64]) error {
+			tx.Put(c.Key, tx.Value(c.Key)+1)
+			return nil
+		})
+		return src, low, high, count
+	}
+	src, low, high, _ := program()
+	rt := b.start(t, often(2), src, low, high)
+	for i := range int64(10) {
+		if err := rt.Wait(ctx, b.append(t, "ada", deposited{i})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []int64{0, 1, 7, 10} {
+		src, low, high, count := program()
+		at := must(timeframe.FromMap(map[string]uint64{"accounts": uint64(n)}))(t)
+		must(projection.AsOf(ctx, b.log, at, src, low, high, count))(t)
+		sum := n * (n - 1) / 2
+		if v, _ := low.Get("ada"); v != -sum {
+			t.Errorf("low at %d: %d", n, v)
+		}
+		if v, ok := high.Get("ada"); ok != (sum > 10) || (ok && v != -sum) {
+			t.Errorf("high at %d: %d", n, v)
+		}
+		if v, _ := count.Get("ada"); v != int(max(0, n-5)) {
+			t.Errorf("count at %d: %d", n, v)
+		}
+	}
 }

@@ -97,6 +97,9 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
 				rec.Notes, rec.Migrated = f.notes, f.migrate != nil
 				u.restored(n, f.member.At.Map(), rec, !clean)
+				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && !rec.Migrated {
+					u.remember(n, c.Tag, f.member.At, d)
+				}
 				return c, nil
 			}
 			f.why = err.Error()
@@ -112,6 +115,7 @@ func (u *unit) restored(n *node, pos map[string]uint64, rec Recovery, reset bool
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n.pos, n.recovery, n.stopped, n.applied, n.reset = pos, rec, nil, 0, reset
+	n.seen, n.diverged = nil, nil
 }
 
 // candidates asks the store, also for snapshots that are kept elsewhere.

@@ -71,6 +71,7 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 		rt.wg.Go(func() { s.follow(run) })
 	}
 	rt.wg.Go(func() { rt.sweep(run) })
+	rt.wg.Go(func() { rt.compareOthers(run) })
 	if c.Background {
 		return rt, nil
 	}

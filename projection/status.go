@@ -39,6 +39,9 @@ type Status struct {
 	// Beside: it is the version of a BlueGreen that doesn't serve, and isn't
 	// looked at by Wait, Ready, Healthy and Timeframe.
 	Beside bool
+	// Diverged is what was found last of another process that came to a
+	// different state, nil for nothing. The projection goes on.
+	Diverged *DivergedError
 }
 
 // Metrics returns every projection's status as far as this process knows it:
@@ -159,6 +162,7 @@ func (u *unit) status(n *node) Status {
 	s := Status{
 		Projection: n.name, Unit: u.name, Version: n.version, State: CatchingUp,
 		At: n.at(), Rows: rows, Applied: n.applied, Recovery: n.recovery, Snapshots: u.saver.status,
+		Diverged: n.diverged,
 	}
 	s.Beside = u.beside()
 	s.Snapshots.describe(u.saver.owner)

@@ -25,12 +25,12 @@ type unit struct {
 	name  string
 	nodes []*node // sorted: what is read comes before who reads it
 	feeds map[string]*eventlog.Feed
-	upTo  map[string]uint64 // snapshots beyond it are passed over; nil: none are
 	twin  twin
 	// groups are the nodes by what is connected; aliases the names of the
 	// units that this one was joined from.
 	groups  []*group
 	aliases []string
+	upTo    map[string]uint64 // snapshots beyond it are passed over; nil: none are
 
 	// Owned by the unit's goroutine.
 	cursor  map[string]uint64                // what reading has reached
@@ -39,6 +39,10 @@ type unit struct {
 	saver   saver
 	barrier map[string]uint64 // where a graph that was partly restored is whole again
 	unbuilt bool              // at the barrier, tables are to be built
+	encoded chan struct{}     // closed when the capture that was taken last is encoded
+
+	asks  chan digestAsk
+	ended chan struct{} // closed when the unit's goroutine takes no more of them
 
 	mu         sync.Mutex // guards what the nodes say of their positions, and:
 	target     map[string]uint64
@@ -60,10 +64,12 @@ func newUnit(rt *Runtime, c *component) *unit {
 		rt: rt, name: c.name, aliases: c.aliases, nodes: c.nodes,
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
+		encoded: make(chan struct{}), asks: make(chan digestAsk), ended: make(chan struct{}),
 	}
 	for _, nodes := range c.groups {
 		u.groups = append(u.groups, &group{nodes: nodes})
 	}
+	close(u.encoded)
 	for _, n := range c.nodes {
 		maps.Copy(u.feeds, n.feeds)
 		n.mu.Lock()
@@ -82,6 +88,7 @@ func (u *unit) run(ctx context.Context) {
 	for {
 		err := u.follow(ctx)
 		u.saver.settle()
+		<-u.encoded
 		if err == nil {
 			break
 		}
@@ -89,6 +96,7 @@ func (u *unit) run(ctx context.Context) {
 			break
 		}
 	}
+	close(u.ended)
 	u.saver.last()
 	u.mu.Lock()
 	u.closed = true
@@ -182,6 +190,8 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 			} else if u.aligned() {
 				return nil
 			}
+		case q := <-u.asks:
+			u.answer(q)
 		case r := <-u.saver.results:
 			u.saver.finish(r)
 			u.saver.consider()
