@@ -34,6 +34,8 @@ type saver struct {
 	// while it saved: the next save reads the head again and holds everything.
 	stale bool
 	owner *owner
+	want  chan chan error // saves that somebody asks for; each reply takes one without waiting
+	asked []chan error    // and that haven't begun
 
 	status SnapshotStatus // guarded by u.mu
 }
@@ -63,7 +65,8 @@ type saveJob struct {
 	bytes   uint64
 	pause   time.Duration
 	refresh bool // the head was moved: read it again
-	lease   *lease.Lease
+	dropped bool         // nothing is written: another process saves this unit
+	asked   []chan error // who waits for it
 	lineage map[string]timeframe.Lineage
 	left    map[*node]error // not saved, and why; what the base has of them stays
 }
@@ -83,7 +86,7 @@ const (
 func newSaver(u *unit) saver {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u)}
+	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u), want: make(chan chan error)}
 }
 
 // rebase says what the next save is relative to.
@@ -100,6 +103,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
+	s.serve()
 	cfg := &s.u.rt.cfg
 	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() {
 		return
@@ -128,17 +132,13 @@ func (s *saver) consider() {
 	s.start(held)
 }
 
-// discard lets the changes go that another process saves.
+// discard lets the changes go that another process saves. They are encoded
+// all the same, since that keeps the digests up.
 func (s *saver) discard() {
-	for _, n := range s.u.nodes {
-		if m, ok := n.state.(interface{ discard() }); ok {
-			m.discard() // without asking the user's code for what isn't kept
-		} else {
-			n.state.cut()
-		}
-	}
-	s.events, s.bytes = 0, 0
-	s.stale = true
+	job := s.cut()
+	job.dropped = true
+	s.inFlight = job
+	s.u.rt.wg.Go(func() { s.results <- saveResult{job: job, err: job.encode()} })
 }
 
 func (s *saver) start(l *lease.Lease) {
@@ -149,7 +149,8 @@ func (s *saver) start(l *lease.Lease) {
 		}
 	}
 	job := s.cut()
-	job.lease, job.cut.Epoch = l, l.Epoch()
+	job.cut.Epoch = l.Epoch()
+	job.asked, s.asked = s.asked, nil
 	s.inFlight = job
 	s.u.rt.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
@@ -225,6 +226,17 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 	return u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
 }
 
+func (j *saveJob) encode() error {
+	for i, part := range j.parts {
+		changes, digest, err := part.encode()
+		if err != nil {
+			return fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
+		}
+		j.cut.Members[i].Changes, j.cut.Members[i].Digest = changes, digest.Bytes()
+	}
+	return nil
+}
+
 // keepUnknown carries projections forward that the base has and this process
 // doesn't know: another version of the program may.
 func (j *saveJob) keepUnknown() {
@@ -257,7 +269,12 @@ func (j *saveJob) keepUnknown() {
 // finish takes a save's outcome in.
 func (s *saver) finish(r saveResult) {
 	s.inFlight = nil
+	defer r.job.answer(r.err)
 	u := s.u
+	if r.err == nil && r.job.dropped {
+		s.stale = true
+		return
+	}
 	if r.err == nil {
 		s.failures, s.stale = 0, false
 		s.base, s.newest = r.manifest, snapshot.ID{}

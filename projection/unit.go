@@ -77,6 +77,7 @@ func (u *unit) run(ctx context.Context) {
 		}
 	}
 	u.saver.last()
+	u.saver.reply(ErrClosed)
 	u.mu.Lock()
 	u.closed = true
 	close(u.waiters)
@@ -146,6 +147,8 @@ func (u *unit) follow(ctx context.Context) error {
 		case r := <-u.saver.results:
 			u.saver.finish(r)
 			u.saver.consider()
+		case reply := <-u.saver.want:
+			u.saver.force(reply)
 		case <-u.saver.owner.kick:
 			u.saver.consider()
 		case <-u.saver.timer.C:
