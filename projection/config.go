@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/dependants"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -32,6 +33,16 @@ type Config struct {
 	// time, the others follow, and take over when it is gone. Default: those
 	// in the bucket <app>_leases on the log's server, expiring after 10 s.
 	Leases *lease.Manager
+	// Dependants is the register of who needs which part of the log. Default:
+	// that in the bucket <app>_dependants on the log's server.
+	Dependants *dependants.Registry
+	// Expiry is after how long without a process that runs them these units
+	// don't keep the log from being trimmed any more (default 30 days).
+	// Negative: they always do.
+	Expiry time.Duration
+	// Compaction is when the log is trimmed without anyone asking. Default:
+	// never; see Runtime.Compact.
+	Compaction CompactPolicy
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved.
@@ -45,6 +56,14 @@ type Config struct {
 	// Stopped is told when a projection stops for good. It is called on the
 	// unit's goroutine.
 	Stopped func(*StoppedError)
+	// Diverged is told when this process finds that another one came to a
+	// different state from the same events. Both go on. It may be called by
+	// several goroutines.
+	Diverged func(*DivergedError)
+	// CompareEvery is how often this process compares its digests with the
+	// snapshots of a unit that another one saves (default 1 minute; negative:
+	// only when CompareSnapshots asks).
+	CompareEvery time.Duration
 	// Logger is the log's unless set.
 	Logger *zerolog.Logger
 }
@@ -75,6 +94,7 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 	c.Snapshots.Events = cmp.Or(c.Snapshots.Events, 1000)
 	c.Snapshots.Bytes = cmp.Or(c.Snapshots.Bytes, 16<<20)
 	c.Snapshots.MinInterval = cmp.Or(c.Snapshots.MinInterval, time.Second)
+	c.CompareEvery = cmp.Or(c.CompareEvery, time.Minute)
 	if c.Logger == nil {
 		l := log.Logger()
 		c.Logger = &l
@@ -98,6 +118,18 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 			return c, fmt.Errorf("projection: leases: %w", err)
 		}
 		c.Leases = m
+	}
+	if c.Expiry = cmp.Or(c.Expiry, defaultExpiry); c.Expiry < 0 {
+		c.Expiry = 0 // as the register has it
+	}
+	if c.Dependants == nil {
+		r, err := dependants.New(dependants.Options{
+			App: log.App(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(), Replicas: log.Replicas(), Memory: log.InMemory(),
+		})
+		if err != nil {
+			return c, fmt.Errorf("projection: dependants: %w", err)
+		}
+		c.Dependants = r
 	}
 	return c, nil
 }

@@ -42,6 +42,8 @@ type node struct {
 	stopped  *StoppedError
 	recovery Recovery
 	applied  uint64 // events, since the start
+	seen     []seenDigest
+	diverged *DivergedError
 	// reset: the next save must hold the whole state, since the base holds
 	// another one of this projection, or none.
 	reset bool

@@ -98,6 +98,9 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
 				rec.Notes, rec.Migrated = f.notes, f.migrate != nil
 				u.restored(n, f.member.At.Map(), rec, !clean)
+				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && !rec.Migrated {
+					u.remember(n, c.Tag, f.member.At, d)
+				}
 				return c, nil
 			}
 			f.why = err.Error()
@@ -113,6 +116,7 @@ func (u *unit) restored(n *node, pos map[string]uint64, rec Recovery, reset bool
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n.pos, n.recovery, n.stopped, n.applied, n.reset = pos, rec, nil, 0, reset
+	n.seen, n.diverged = nil, nil
 }
 
 // candidates asks the store. Where it can't be asked the restart takes
@@ -181,6 +185,14 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 		return f, nil
 	}
 	f.member, _ = c.Member(n.name)
+	if u.upTo != nil {
+		for feed, seq := range f.member.At.All() {
+			if seq > u.upTo[feed] {
+				f.why = fmt.Sprintf("feed %q: it is at %d, and %d is asked for", feed, seq, u.upTo[feed])
+				return f, nil
+			}
+		}
+	}
 	for _, feed := range n.feedNames() {
 		at, ok := f.member.At.Get(feed)
 		if !ok {
@@ -191,6 +203,8 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 		switch {
 		case err != nil:
 			return f, err
+		case u.feeds[feed].Adopted() && found.Verdict != timeframe.Diverged:
+			f.notes = append(f.notes, adoptedNotes(feed, found)...)
 		case found.Gap:
 			f.why = fmt.Sprintf("feed %q: %s", feed, found.Reason)
 			return f, nil
@@ -243,10 +257,14 @@ func (u *unit) aim(ctx context.Context, used map[*candidate]bool, begun time.Tim
 		if err != nil {
 			return fmt.Errorf("projection: unit %q: %w", u.name, err)
 		}
-		target[name] = st.Last
+		if target[name], err = f.Reach(ctx, st); err != nil {
+			return fmt.Errorf("projection: unit %q: %w", u.name, err)
+		}
 		empty = empty && st.Last == 0
 		u.cursor[name] = u.start(name)
-		if u.cursor[name]+1 < st.First {
+		if u.cursor[name]+1 < st.First && f.Adopted() {
+			u.noteDropped(name, st.First)
+		} else if u.cursor[name]+1 < st.First {
 			return fmt.Errorf("projection: unit %q: feed %q: no snapshot fits, and the log begins at %d where %d is wanted: %w%s",
 				u.name, name, st.First, u.cursor[name]+1, eventlog.ErrTrimmed, u.reasons())
 		}

@@ -64,8 +64,9 @@ type saveJob struct {
 	events  uint64
 	bytes   uint64
 	pause   time.Duration
+	turn    turn
 	refresh bool // the head was moved: read it again
-	dropped bool         // nothing is written: another process saves this unit
+	lease   *lease.Lease
 	asked   []chan error // who waits for it
 	lineage map[string]timeframe.Lineage
 	left    map[*node]error // not saved, and why; what the base has of them stays
@@ -113,12 +114,7 @@ func (s *saver) consider() {
 	switch {
 	case !known: // it will be in a moment
 		return
-	case held == nil:
-		if due {
-			s.discard()
-		}
-		return
-	case !due && !s.stale:
+	case !due && (held == nil || !s.stale):
 		return
 	}
 	next := s.lastCut.Add(cfg.Snapshots.MinInterval)
@@ -129,16 +125,47 @@ func (s *saver) consider() {
 		s.timer.Reset(wait)
 		return
 	}
+	if held == nil {
+		s.discard()
+		return
+	}
 	s.start(held)
 }
 
-// discard lets the changes go that another process saves. They are encoded
-// all the same, since that keeps the digests up.
+// discard lets the changes go that another process saves, but for the digest
+// of tables: it is what that one's snapshots are compared with.
 func (s *saver) discard() {
-	job := s.cut()
-	job.dropped = true
+	u := s.u
+	job := &saveJob{events: s.events, bytes: s.bytes, turn: u.turn()}
+	job.cut.Tag = u.tag()
+	for _, n := range u.nodes {
+		if m, ok := n.state.(interface{ discard() }); ok {
+			m.discard() // without asking the user's code for what isn't kept
+			continue
+		}
+		job.add(n)
+	}
+	s.events, s.bytes = 0, 0
+	s.lastCut = time.Now()
+	s.stale = true
 	s.inFlight = job
-	s.u.rt.wg.Go(func() { s.results <- saveResult{job: job, err: job.encode()} })
+	u.rt.wg.Go(func() {
+		err := job.encode(u)
+		for _, left := range job.left {
+			err = left
+		}
+		s.results <- saveResult{job: job, err: err}
+	})
+}
+
+// add captures a node.
+func (j *saveJob) add(n *node) {
+	j.nodes = append(j.nodes, n)
+	j.parts = append(j.parts, n.state.cut())
+	j.cut.Members = append(j.cut.Members, snapshot.Member{
+		Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
+		At: n.at(), Reset: n.reset,
+	})
 }
 
 func (s *saver) start(l *lease.Lease) {
@@ -149,7 +176,7 @@ func (s *saver) start(l *lease.Lease) {
 		}
 	}
 	job := s.cut()
-	job.cut.Epoch = l.Epoch()
+	job.lease, job.cut.Epoch = l, l.Epoch()
 	job.asked, s.asked = s.asked, nil
 	s.inFlight = job
 	s.u.rt.wg.Go(func() {
@@ -166,27 +193,14 @@ func (s *saver) start(l *lease.Lease) {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
-	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.stale}
+	job := &saveJob{base: s.base, events: s.events, bytes: s.bytes, refresh: s.stale}
 	job.cut.Replaces = s.newest
-	job.lineage = make(map[string]timeframe.Lineage, len(u.feeds))
-	at := make(map[string]uint64, len(u.feeds))
-	for name := range u.feeds {
-		at[name] = u.cursor[name]
-		l := u.lineage[name]
-		if p, ok := u.prints[name]; ok {
-			l = l.Push(timeframe.Anchor{Seq: u.cursor[name], Print: p})
-		}
-		job.lineage[name] = l
-	}
+	job.turn = u.turn()
+	job.cut.Tag = u.tag()
+	job.lineage = job.cut.Tag.Lineages
 	for _, n := range u.nodes {
-		job.parts = append(job.parts, n.state.cut())
-		job.cut.Members = append(job.cut.Members, snapshot.Member{
-			Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
-			At: n.at(), Reset: n.reset,
-		})
+		job.add(n)
 	}
-	tf, _ := timeframe.FromMap(at) // feeds were opened, so their names are valid
-	job.cut.Tag = timeframe.Tag{At: tf, Lineages: job.lineage}
 	s.events, s.bytes = 0, 0
 	s.lastCut = time.Now()
 	job.pause = time.Since(begun)
@@ -195,21 +209,15 @@ func (s *saver) cut() *saveJob {
 
 // save encodes and writes; it runs beside the unit's goroutine.
 func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
-	for i, part := range j.parts {
-		changes, digest, err := part.encode()
-		if err != nil {
-			if err = j.leaveOut(j.nodes[i], err); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		j.cut.Members[i].Changes, j.cut.Members[i].Digest = changes, digest.Bytes()
+	if err := j.encode(u); err != nil {
+		return nil, err
 	}
 	if j.refresh {
 		found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
 		if err != nil {
 			return nil, err
 		}
+		u.compare(found)
 		j.base, j.cut.Replaces = nil, snapshot.ID{}
 		for i, c := range found {
 			if i == 0 {
@@ -223,18 +231,38 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 	}
 	j.dropLeft()
 	j.keepUnknown()
-	return u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	m, err := u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	if moved(err) {
+		// Somebody else has saved, perhaps at the very timeframe of this cut.
+		if found, err := u.rt.cfg.Store.Candidates(ctx, u.name); err == nil {
+			u.compare(found)
+		}
+	}
+	return m, err
 }
 
-func (j *saveJob) encode() error {
+// encode encodes the captures when it is their turn.
+func (j *saveJob) encode(u *unit) error {
+	defer close(j.turn.done)
+	<-j.turn.before
 	for i, part := range j.parts {
 		changes, digest, err := part.encode()
 		if err != nil {
-			return fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
+			if err = j.leaveOut(j.nodes[i], err); err != nil {
+				return err
+			}
+			continue
 		}
-		j.cut.Members[i].Changes, j.cut.Members[i].Digest = changes, digest.Bytes()
+		m := &j.cut.Members[i]
+		m.Changes, m.Digest = changes, digest.Bytes()
+		u.remember(j.nodes[i], j.cut.Tag, m.At, digest)
 	}
 	return nil
+}
+
+// moved reports whether an error says that somebody else has moved the head.
+func moved(err error) bool {
+	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced)
 }
 
 // keepUnknown carries projections forward that the base has and this process
@@ -271,9 +299,8 @@ func (s *saver) finish(r saveResult) {
 	s.inFlight = nil
 	defer r.job.answer(r.err)
 	u := s.u
-	if r.err == nil && r.job.dropped {
-		s.stale = true
-		return
+	if r.job.lease == nil && r.err == nil {
+		return // another process saves
 	}
 	if r.err == nil {
 		s.failures, s.stale = 0, false
@@ -314,7 +341,7 @@ func (s *saver) putBack(r saveResult) {
 	s.failures++
 	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), longestWait)
 	// Somebody else has moved the head: the next save holds the whole state.
-	s.stale = s.stale || errors.Is(r.err, snapshot.ErrStaleBase) || errors.Is(r.err, snapshot.ErrConflict) || errors.Is(r.err, snapshot.ErrFenced)
+	s.stale = s.stale || moved(r.err)
 	s.notYet = time.Now().Add(wait)
 	s.timer.Reset(wait)
 	s.u.rt.cfg.Logger.Warn().Err(r.err).Str("unit", s.u.name).Dur("again_in", wait).Msg("projection: snapshot not saved")

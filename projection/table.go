@@ -29,6 +29,7 @@ type Table[K comparable, V any] struct {
 	undo  []undo[K, V] // of the commit that is being applied
 	epoch uint64       // of the present cut
 	dirty []touched[K, V]
+	whole bool // all rows are in dirty
 	wrong atomic.Pointer[string]
 
 	// digest of the state at the last cut that was encoded: the sum of the

@@ -23,12 +23,17 @@ type unit struct {
 	name  string
 	nodes []*node
 	feeds map[string]*eventlog.Feed
+	upTo  map[string]uint64 // snapshots beyond it are passed over; nil: none are
 
 	// Owned by the unit's goroutine.
 	cursor  map[string]uint64                // what reading has reached
 	lineage map[string]timeframe.Lineage     // up to the last cut or restore
 	prints  map[string]timeframe.Fingerprint // of the commit at cursor
 	saver   saver
+	encoded chan struct{} // closed when the capture that was taken last is encoded
+
+	asks  chan digestAsk
+	ended chan struct{} // closed when the unit's goroutine takes no more of them
 
 	mu         sync.Mutex // guards what the nodes say of their positions, and:
 	target     map[string]uint64
@@ -50,7 +55,9 @@ func newUnit(rt *Runtime, name string, nodes []*node) *unit {
 		rt: rt, name: name, nodes: nodes,
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
+		encoded: make(chan struct{}), asks: make(chan digestAsk), ended: make(chan struct{}),
 	}
+	close(u.encoded)
 	for _, n := range nodes {
 		maps.Copy(u.feeds, n.feeds)
 		n.mu.Lock()
@@ -69,6 +76,7 @@ func (u *unit) run(ctx context.Context) {
 	for {
 		err := u.follow(ctx)
 		u.saver.settle()
+		<-u.encoded
 		if err == nil {
 			break
 		}
@@ -76,6 +84,7 @@ func (u *unit) run(ctx context.Context) {
 			break
 		}
 	}
+	close(u.ended)
 	u.saver.last()
 	u.saver.reply(ErrClosed)
 	u.mu.Lock()
@@ -144,6 +153,8 @@ func (u *unit) follow(ctx context.Context) error {
 			u.apply(a)
 			a.taken <- struct{}{}
 			u.saver.consider()
+		case q := <-u.asks:
+			u.answer(q)
 		case r := <-u.saver.results:
 			u.saver.finish(r)
 			u.saver.consider()
