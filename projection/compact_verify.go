@@ -36,7 +36,7 @@ func (c *compaction) verifyAll(ctx context.Context, notes map[string]string) err
 		}
 		c.units = append(c.units, u)
 		c.report.Units = append(c.report.Units, r)
-		if !u.verified {
+		if !u.verified && r.Snapshot != "" { // one that has none needs all, and that is all right
 			c.errs = append(c.errs, fmt.Errorf("unit %q: %w: %s", name, ErrUnverified, r.Note))
 		}
 	}
