@@ -57,7 +57,7 @@ func TestProjectingPrivileges(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if r, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil || !r.Feeds[0].Trimmed {
+		if r, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil || (round == 0) != r.Feeds[0].Trimmed { // then its fallback holds the log
 			t.Errorf("compact: %+v, %v", r, err)
 		}
 		if err := rt.Close(); err != nil {

@@ -16,7 +16,7 @@ func (o CompactOptions) AtStep(f func(string) error) CompactOptions {
 
 // Invariant 2, as a table: no further than the slowest, the margin stays, and
 // nothing goes that no verified snapshot stands for.
-func TestPlanned(t *testing.T) {
+func TestTrimPlan(t *testing.T) {
 	hold := func(after ...uint64) (hs []dependants.Hold) {
 		for _, a := range after {
 			hs = append(hs, dependants.Hold{By: "d", After: a})
@@ -43,7 +43,7 @@ func TestPlanned(t *testing.T) {
 		{"trimmed beyond", 60, 100, hold(50), true, 0, 60},
 		{"empty", 1, 0, hold(0), true, 0, 1},
 	} {
-		f := planned("a", eventlog.State{First: c.first, Last: c.last}, c.holds, c.covered, c.margin)
+		f := trimPlan("a", eventlog.State{First: c.first, Last: c.last}, c.holds, c.covered, c.margin)
 		if f.From != c.want || (f.From == c.first) == (f.Note == "") {
 			t.Errorf("%s: %+v, want %d", c.name, f, c.want)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/tidemark-es/tidemark/eventlog"
 )
 
-// planned is how far one feed may be trimmed: pure, so that it can be tested
+// trimPlan is how far one feed may be trimmed: pure, so that it can be tested
 // without a log. covered says that a verified snapshot stands for the feed.
-func planned(feed string, st eventlog.State, holds []dependants.Hold, covered bool, margin uint64) CompactFeed {
+func trimPlan(feed string, st eventlog.State, holds []dependants.Hold, covered bool, margin uint64) CompactFeed {
 	f := CompactFeed{Feed: feed, First: st.First, Last: st.Last, From: st.First, Holds: holds}
 	if !covered || len(holds) == 0 {
 		f.Note = "no verified snapshot stands for it"
@@ -40,7 +40,7 @@ func (c *compaction) mark(ctx context.Context, feeds map[string]*eventlog.Feed) 
 		marks := make(map[string]dependants.Mark)
 		holds := dependants.Holds(c.withUnregistered(ds), c.position)
 		for _, name := range slices.Sorted(maps.Keys(feeds)) {
-			f := planned(name, c.states[name], holds[name], c.covered(name), c.o.Margin)
+			f := trimPlan(name, c.states[name], holds[name], c.covered(name), c.o.Margin)
 			if f.From > f.First && c.o.MinAge > 0 {
 				if err := c.keepYoung(ctx, feeds[name], &f); err != nil {
 					return nil, err
