@@ -137,7 +137,7 @@ func (u *Unit) projections() (string, []*node) {
 // makeUnits checks what Start was given.
 func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	var p problems
-	var units []*unit
+	var parts []part
 	names, nodes := make(map[string]bool), make(map[string]bool)
 	for _, pr := range ps {
 		if pr == nil {
@@ -164,11 +164,12 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
 			}, &p)
 		}
-		units = append(units, newUnit(rt, name, ns))
+		parts = append(parts, part{name: name, nodes: ns})
 	}
 	if len(ps) == 0 {
 		p.add("nothing to start")
 	}
+	components := link(parts, &p)
 	if err := p.err(); err != nil {
 		for _, pr := range ps {
 			if pr != nil {
@@ -179,6 +180,11 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 			}
 		}
 		return nil, err
+	}
+	units := make([]*unit, len(components))
+	for i := range components {
+		components[i].connect()
+		units[i] = newUnit(rt, &components[i])
 	}
 	return units, nil
 }

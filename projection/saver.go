@@ -102,7 +102,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() {
+	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() || !s.u.whole() {
 		return
 	}
 	held, known := s.owner.held()
@@ -193,7 +193,7 @@ func (s *saver) cut() *saveJob {
 	job.turn = u.turn()
 	job.cut.Tag = u.tag()
 	job.lineage = job.cut.Tag.Lineages
-	for _, n := range u.nodes {
+	for _, n := range u.savedNodes() {
 		job.add(n)
 	}
 	s.events, s.bytes = 0, 0
@@ -352,7 +352,7 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() || !s.u.whole() {
 		return
 	}
 	held := s.owner.await()
