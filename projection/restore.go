@@ -90,6 +90,9 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 		}
 		if f.why == "" {
 			clean := i == 0 && f.migrate == nil
+			if t, ok := n.state.(interface{ expect(snapshot.MemberState) }); ok {
+				t.expect(f.member)
+			}
 			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
