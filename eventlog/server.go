@@ -22,6 +22,7 @@ const (
 	codeStreamNameInUse   = 10058 // stream name already in use with a different configuration
 	codeNoStream          = 10059 // stream not found
 	codeAccountFull       = 10002 // resource limits exceeded for account
+	codeNoPeers           = 10005 // no suitable peers for placement
 	codeServerFull        = 10023 // insufficient resources: the server's store is full
 	codeMemoryFull        = 10028 // insufficient memory resources available
 	codeStorageFull       = 10047 // insufficient storage resources available
@@ -239,6 +240,19 @@ func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed,
 		}
 	}
 	return o, nil
+}
+
+// TimeAt is when the message at a sequence was stored, by its server's clock;
+// ok is false where there is none.
+func (f *Feed) TimeAt(ctx context.Context, seq uint64) (at time.Time, ok bool, err error) {
+	if seq == 0 {
+		return at, false, nil
+	}
+	m, ok, err := f.get(ctx, getRequest{Seq: seq})
+	if err != nil || !ok {
+		return at, false, err
+	}
+	return m.time(), true, nil
 }
 
 // Lookup reads the commit at a sequence from the leader; ok is false where

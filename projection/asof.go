@@ -124,14 +124,18 @@ func (u *unit) goBack(ctx context.Context, to map[string]uint64) error {
 		return err
 	}
 	u.upTo = to
-	for _, n := range u.nodes {
-		if _, err := u.restoreNode(ctx, n, cands, problems); err != nil {
-			return err
-		}
+	if _, err := u.restoreNodes(ctx, cands, problems); err != nil {
+		return err
 	}
 	if err := u.aimBack(ctx, to, begun); err != nil {
 		return err
 	}
+	for name, seq := range u.barrier {
+		if err := u.readTo(ctx, u.feeds[name], seq); err != nil {
+			return err
+		}
+	}
+	u.build()
 	for name, f := range u.feeds {
 		if err := u.readTo(ctx, f, to[name]); err != nil {
 			return err

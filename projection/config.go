@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/dependants"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -32,6 +33,16 @@ type Config struct {
 	// time, the others follow, and take over when it is gone. Default: those
 	// in the bucket <app>_leases on the log's server, expiring after 10 s.
 	Leases *lease.Manager
+	// Dependants is the register of who needs which part of the log. Default:
+	// that in the bucket <app>_dependants on the log's server.
+	Dependants *dependants.Registry
+	// Expiry is after how long without a process that runs them these units
+	// don't keep the log from being trimmed any more (default 30 days).
+	// Negative: they always do.
+	Expiry time.Duration
+	// Compaction is when the log is trimmed without anyone asking. Default:
+	// never; see Runtime.Compact.
+	Compaction CompactPolicy
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved.
@@ -108,6 +119,18 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 		}
 		c.Leases = m
 	}
+	if c.Expiry = cmp.Or(c.Expiry, defaultExpiry); c.Expiry < 0 {
+		c.Expiry = 0 // as the register has it
+	}
+	if c.Dependants == nil {
+		r, err := dependants.New(dependants.Options{
+			App: log.App(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(), Replicas: log.Replicas(), Memory: log.InMemory(),
+		})
+		if err != nil {
+			return c, fmt.Errorf("projection: dependants: %w", err)
+		}
+		c.Dependants = r
+	}
 	return c, nil
 }
 
@@ -137,7 +160,7 @@ func (u *Unit) projections() (string, []*node) {
 // makeUnits checks what Start was given.
 func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	var p problems
-	var units []*unit
+	var parts []part
 	names, nodes := make(map[string]bool), make(map[string]bool)
 	for _, pr := range ps {
 		if pr == nil {
@@ -164,11 +187,12 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
 			}, &p)
 		}
-		units = append(units, newUnit(rt, name, ns))
+		parts = append(parts, part{name: name, nodes: ns})
 	}
 	if len(ps) == 0 {
 		p.add("nothing to start")
 	}
+	components := link(parts, &p)
 	if err := p.err(); err != nil {
 		for _, pr := range ps {
 			if pr != nil {
@@ -179,6 +203,11 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 			}
 		}
 		return nil, err
+	}
+	units := make([]*unit, len(components))
+	for i := range components {
+		components[i].connect()
+		units[i] = newUnit(rt, &components[i])
 	}
 	return units, nil
 }

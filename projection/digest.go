@@ -29,6 +29,9 @@ func (rt *Runtime) Digest(ctx context.Context, projection string) (timeframe.Tim
 			if n.name != projection {
 				continue
 			}
+			if n.unsaved {
+				return fail(fmt.Errorf("%w: it is Unsaved, and nothing is kept to tell its digest by", ErrInvalid))
+			}
 			a, err := u.askDigest(ctx, n)
 			if err != nil {
 				return fail(err)
