@@ -88,6 +88,9 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 			return nil, err
 		}
 		if f.why == "" {
+			if t, ok := n.state.(interface{ expect(snapshot.MemberState) }); ok {
+				t.expect(f.member)
+			}
 			clean := i == 0 && f.migrate == nil && !c.other && f.member.Meaning == n.meaning()
 			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
 			if ctx.Err() != nil {
@@ -97,7 +100,7 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
 				rec.Notes, rec.Migrated = f.notes, f.migrate != nil
 				u.restored(n, f.member.At.Map(), rec, !clean)
-				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && !rec.Migrated {
+				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && clean {
 					u.remember(n, c.Tag, f.member.At, d)
 				}
 				return c, nil
