@@ -34,6 +34,7 @@ type Feed struct {
 	ids         *identityCache
 	queues      *keyQueues
 	syncer      *syncer
+	hub         *hub
 	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
 
 	keeper  *keeper
@@ -90,6 +91,7 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	}
 	f.keeper.f = f
 	f.syncer = newSyncer(f)
+	f.hub = &hub{f: f}
 	if err := f.openStream(ctx, reg.open); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,18 @@ func (m *message) get(name string) string {
 	return ""
 }
 
+// size is about what the message takes in memory, in bytes.
+func (m *message) size() int {
+	n := 128 + len(m.subject) + len(m.data)
+	for name, values := range m.header {
+		n += 64 + len(name)
+		for _, v := range values {
+			n += len(v)
+		}
+	}
+	return n
+}
+
 // fingerprint is SHA-256, cut to 128 bits, of what the stream stores of the
 // message: sequence, time, subject, headers in the order of their names, and
 // payload. Each part has its length in front, so that no two messages share

@@ -17,7 +17,7 @@ type Reader struct {
 	f      *Feed
 	cfg    readConfig
 	filter string // subject, "" for all
-	src    *tail
+	src    source
 	end    uint64  // last sequence to read
 	cursor uint64  // last sequence that was read, or is known to be skipped
 	last   message // the one at cursor; seq 0 where none was read
@@ -59,11 +59,18 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	if r.cursor >= r.end {
 		return r, nil // nothing to read
 	}
-	r.src, err = f.openTail(ctx, r.cursor, r.filter, cfg.trimmed)
-	if err != nil {
+	if r.src, err = r.open(ctx, st.Last); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// open finds a source; last is the end of the log now.
+func (r *Reader) open(ctx context.Context, last uint64) (source, error) {
+	if r.cfg.follow && r.end > last {
+		return r.f.openFollower(ctx, r.cursor, last, r.filter, r.cfg.trimmed, r.end)
+	}
+	return r.f.openTail(ctx, r.cursor, mark{}, r.filter, r.cfg.trimmed)
 }
 
 // bound sets the end of a reader of what is there now.
@@ -145,7 +152,7 @@ func (r *Reader) next(ctx context.Context) ([]Commit, error) {
 // take decodes messages into the batch. Markers count, and aren't in it.
 func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 	if cap(r.batch) < len(msgs) {
-		r.batch = make([]Commit, max(len(msgs), readBatch/4))
+		r.batch = make([]Commit, max(len(msgs), min(2*cap(r.batch), readBatch)))
 	}
 	batch := r.batch[:len(msgs)]
 	n := 0
