@@ -115,7 +115,7 @@ func (s *follower) next(ctx context.Context) ([]message, error) {
 // nextOwn reads by the follower's own source, unless it can do without.
 func (s *follower) nextOwn(ctx context.Context) (msgs []message, idle bool, err error) {
 	if s.filter != "" && s.at >= s.head {
-		s.at = s.run.skip(&s.m, s.head)
+		s.at = s.run.skip(&s.m, s.at) // it may have gone beyond the head
 		s.endOwn()
 		return nil, false, nil
 	}
