@@ -86,5 +86,5 @@ func parseDelivery(m *nats.Msg) (msg message, dseq uint64, ok bool) {
 		}
 		n[i] = v
 	}
-	return message{seq: n[0], time: time.Unix(0, int64(n[2])).UTC(), subject: m.Subject, header: m.Header, data: m.Data}, n[1], true
+	return message{seq: n[0], nanos: int64(n[2]), subject: m.Subject, header: headersOf(m.Header), data: m.Data}, n[1], true
 }

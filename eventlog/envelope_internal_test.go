@@ -89,8 +89,8 @@ func golden(t *testing.T, name, got string) {
 
 func goldenMessage() message {
 	return message{
-		seq: 42, time: time.Unix(1_700_000_000, 123_456_789), subject: "bank.accounts.acct-42",
-		header: nats.Header{"Nats-Msg-Id": {"importer/1"}, "Tm-Type": {"opened"}},
+		seq: 42, nanos: time.Unix(1_700_000_000, 123_456_789).UnixNano(), subject: "bank.accounts.acct-42",
+		header: headersOf(nats.Header{"Nats-Msg-Id": {"importer/1"}, "Tm-Type": {"opened"}}),
 		data:   []byte{0x81, 0xa5, 'O', 'w', 'n', 'e', 'r', 0xa3, 'A', 'd', 'a'},
 	}
 }
@@ -107,13 +107,16 @@ func TestGoldenFingerprint(t *testing.T) {
 	if !strings.Contains(string(page), got) {
 		t.Errorf("docs/format-commit.md doesn't have the fingerprint %s", got)
 	}
+	block := func(name string, values ...string) headers {
+		return headersOf(nats.Header{"Nats-Msg-Id": {"importer/1"}, name: values})
+	}
 	for name, change := range map[string]func(*message){
 		"sequence": func(m *message) { m.seq++ },
-		"time":     func(m *message) { m.time = m.time.Add(1) },
+		"time":     func(m *message) { m.nanos++ },
 		"subject":  func(m *message) { m.subject += "x" },
-		"header":   func(m *message) { m.header["Tm-Type"] = []string{"opene"} },
-		"name":     func(m *message) { m.header["Tm-Typ"] = []string{"eopened"} },
-		"values":   func(m *message) { m.header["Tm-Type"] = []string{"opened", ""} },
+		"header":   func(m *message) { m.header = block("Tm-Type", "opene") },
+		"name":     func(m *message) { m.header = block("Tm-Typ", "eopened") },
+		"values":   func(m *message) { m.header = block("Tm-Type", "opened", "") },
 		"payload":  func(m *message) { m.data = append(m.data, 0) },
 	} {
 		c := goldenMessage()

@@ -35,6 +35,9 @@ type Feed struct {
 	queues      *keyQueues
 	syncer      *syncer
 	hub         *hub
+	keys        *keyCache
+	asked       *sharedState
+	reads       chan struct{} // questions for messages on their way
 	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
 
 	keeper  *keeper
@@ -91,7 +94,10 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	}
 	f.keeper.f = f
 	f.syncer = newSyncer(f)
-	f.hub = &hub{f: f}
+	f.hub = newHub(f)
+	f.keys = newKeyCache(keyCacheBytes)
+	f.asked = &sharedState{ask: f.State}
+	f.reads = make(chan struct{}, readsAtOnce)
 	if err := f.openStream(ctx, reg.open); err != nil {
 		return nil, err
 	}
@@ -110,7 +116,7 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 }
 
 func (r *registry) same(o *registry) bool {
-	return r.codec.Name() == o.codec.Name() && maps.EqualFunc(r.byName, o.byName, func(a, b *eventType) bool { return a.goType == b.goType })
+	return r.codec.Name() == o.codec.Name() && r.evolution.same(o.evolution) && maps.EqualFunc(r.byName, o.byName, func(a, b *eventType) bool { return a.goType == b.goType })
 }
 
 // Name is the feed's name.

@@ -24,7 +24,9 @@ type follower struct {
 	run  *hubRun // nil: not a member
 	own  source  // nil: none
 	head uint64  // of the key: where own ends
-	last message // the last one that was returned; valid until the next call
+
+	placed bool    // own has one of the hub's few consumers
+	last   message // the last one that was returned; valid until the next call
 }
 
 // openFollower follows behind a sequence; last is where the log ended a moment
@@ -48,7 +50,7 @@ func (s *follower) begin(ctx context.Context, last uint64) (err error) {
 	if joined, err := s.join(ctx); joined || err != nil {
 		return err
 	}
-	return s.openOwn(ctx, s.trimmed)
+	return s.openOwn(ctx, last)
 }
 
 // join is tried by followers of all.
@@ -69,20 +71,32 @@ func (s *follower) beginKey(ctx context.Context, last uint64) (err error) {
 	if s.run, err = s.f.hub.join(ctx, &s.m); err != nil {
 		return err
 	}
-	head, ok, err := s.f.get(ctx, getRequest{LastFor: s.filter})
+	head, ok, err := s.f.lastOf(ctx, s.filter)
 	if err != nil || !ok || head.seq <= s.at {
 		return err
 	}
 	s.head = head.seq
-	return s.openOwn(ctx, true)
+	return s.openOwn(ctx, s.head)
 }
 
-func (s *follower) openOwn(ctx context.Context, trimmed bool) error {
-	own, err := s.f.openTail(ctx, s.at, s.m.known, s.filter, trimmed)
-	if err == nil {
-		s.own = own
+// openOwn reads behind s.at, up to last and beyond. Few followers that catch
+// up with all get a consumer.
+func (s *follower) openOwn(ctx context.Context, last uint64) error {
+	if s.filter == "" {
+		select {
+		case s.f.hub.catching <- struct{}{}:
+			own, err := s.f.openTail(ctx, s.at, s.m.known, "", s.trimmed)
+			if err != nil {
+				<-s.f.hub.catching
+				return err
+			}
+			s.own, s.placed = own, true
+			return nil
+		default:
+		}
 	}
-	return err
+	s.own = s.f.openHistory(s.at, last, s.filter, s.trimmed || s.filter != "")
+	return nil
 }
 
 // next waits for messages and returns those that have come, in order; none
@@ -129,8 +143,43 @@ func (s *follower) nextOwn(ctx context.Context) (msgs []message, idle bool, err 
 	if n := len(msgs); n > 0 {
 		s.at = msgs[n-1].seq
 	}
-	s.near = s.near || len(msgs) == 0
-	return msgs, len(msgs) == 0, err
+	if err == nil && len(msgs) == 0 {
+		return nil, true, s.ownEnded(ctx)
+	}
+	return msgs, false, err
+}
+
+// ownEnded is called when its own source has nothing more for the moment: a
+// follower of all may join the hub now, or reads what came meanwhile; one of a
+// key has all that there is, although the head that it was told of may be
+// trimmed.
+func (s *follower) ownEnded(ctx context.Context) error {
+	if s.filter != "" {
+		head, ok, err := s.f.lastOf(ctx, s.filter)
+		switch {
+		case errors.Is(err, ErrUnavailable):
+		case err != nil:
+			return err
+		case !ok:
+			s.head = s.at
+		default:
+			s.head = head.seq
+		}
+		return nil
+	}
+	h, ok := s.own.(*history)
+	if !ok || h.tail != nil {
+		s.near = true
+		return nil
+	}
+	st, err := s.f.rangeCheck(ctx, s.at, s.trimmed)
+	if errors.Is(err, ErrUnavailable) {
+		return nil
+	}
+	if err == nil {
+		s.near, h.end = s.at >= st.Last, max(h.end, st.Last)
+	}
+	return err
 }
 
 // nextShared takes what the hub has, or waits for it.
@@ -166,6 +215,9 @@ func (s *follower) restart(ctx context.Context) error {
 	return s.f.untilAvailable(ctx, func() error {
 		st, err := s.f.rangeCheck(ctx, s.at, s.trimmed || s.filter != "")
 		if err == nil {
+			err = s.f.recognise(ctx, s.m.known, st)
+		}
+		if err == nil {
 			err = s.begin(ctx, st.Last)
 		}
 		if err != nil {
@@ -186,6 +238,10 @@ func (s *follower) endOwn() {
 	if s.own != nil {
 		s.own.close()
 		s.own = nil
+	}
+	if s.placed {
+		<-s.f.hub.catching
+		s.placed = false
 	}
 }
 

@@ -56,9 +56,8 @@ func (h *history) next(ctx context.Context) ([]message, error) {
 		}
 		if err == nil && h.lagging < historyTries {
 			h.lagging++
-			select {
-			case <-time.After(time.Duration(h.lagging) * 5 * time.Millisecond):
-			case <-ctx.Done():
+			if err := await(ctx, time.Duration(h.lagging)*5*time.Millisecond); err != nil {
+				return nil, err
 			}
 			continue
 		}
@@ -90,6 +89,11 @@ func (f *Feed) fetch(ctx context.Context, from uint64, filter string) (msgs []me
 	if filter == "" {
 		filter = f.prefix + ">"
 	}
+	over, err := f.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer over()
 	ctx, cancel := context.WithTimeoutCause(ctx, f.log.opts.RequestTimeout, errNoDirect)
 	defer cancel()
 	subject := f.log.api + ".DIRECT.GET." + f.stream
@@ -202,5 +206,5 @@ func parseDirect(m *nats.Msg) (msg message, err error) {
 	if err != nil {
 		return msg, fmt.Errorf("%w: time %q", errNoDirect, added[3])
 	}
-	return message{seq: seq, time: at.UTC(), subject: added[1], header: m.Header, data: m.Data}, nil
+	return message{seq: seq, nanos: at.UnixNano(), subject: added[1], header: headersOf(m.Header), data: m.Data}, nil
 }

@@ -13,7 +13,7 @@ import (
 const (
 	hubMessages = 8192     // that the window of a hub holds at most
 	hubBytes    = 16 << 20 // and their bytes
-	hubChunk    = 256      // messages that are allocated, and dropped, together
+	hubChunk    = 64       // messages that are allocated, and dropped, together
 )
 
 // hub is the source that all followers of a feed in this process share. One
@@ -25,9 +25,19 @@ const (
 type hub struct {
 	f *Feed
 
+	// catching are the consumers of followers that are catching up. Who finds
+	// no place reads without a consumer: a server has few of them, and who has
+	// one may keep it for long.
+	catching chan struct{}
+
 	mu  sync.Mutex
 	now *hubRun // nil while nobody follows
 }
+
+// hubCatching is the number of those consumers at most.
+const hubCatching = 16
+
+func newHub(f *Feed) *hub { return &hub{f: f, catching: make(chan struct{}, hubCatching)} }
 
 // hubRun is one life of the hub, from its first follower to its last, or to
 // an error. The hub's mutex guards it.
@@ -156,8 +166,9 @@ func (r *hubRun) pump(ctx context.Context, src source) error {
 		if err != nil {
 			return err
 		}
+		own := cloneMessages(msgs) // they are lent
 		r.h.mu.Lock()
-		for _, m := range msgs {
+		for _, m := range own {
 			r.put(m)
 		}
 		r.tell(msgs)

@@ -25,7 +25,7 @@ func consumers(t testing.TB, f *eventlog.Feed) int {
 // between them. What each costs is bounded.
 func TestFollowersShareASource(t *testing.T) {
 	long(t)
-	const followers, keys, more = 5_000, 50, 200
+	const followers, keys, more = 5_000, 50, 100
 	f := accounts(t, logtest.Fresh(t))
 	for k := range keys {
 		put(t, f, fmt.Sprint("k", k), 1)
@@ -77,7 +77,7 @@ func TestFollowersShareASource(t *testing.T) {
 	each := (heap() - before) / followers
 	extra := runtime.NumGoroutine() - goroutines - followers
 	t.Logf("%d followers: %d goroutines beside theirs, %d bytes of heap each", followers, extra, each)
-	if extra > 50 || each > 16<<10 {
+	if extra > 50 || each > 24<<10 {
 		t.Errorf("%d followers: %d goroutines beside theirs, %d bytes of heap each", followers, extra, each)
 	}
 	cancel()

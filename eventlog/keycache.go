@@ -153,19 +153,22 @@ func (k *keyReader) next(ctx context.Context) ([]message, error) {
 
 func (k *keyReader) close() { k.rest.close() }
 
-// cloneMessages copies what may be lent out, in one piece of memory.
+// cloneMessages copies messages into one piece of memory, where they last.
 func cloneMessages(msgs []message) []message {
 	n := 0
 	for i := range msgs {
-		n += len(msgs[i].data)
+		n += len(msgs[i].header) + len(msgs[i].data)
 	}
 	arena := make([]byte, 0, n)
-	out := make([]message, len(msgs))
-	for i, m := range msgs {
+	keep := func(b []byte) []byte {
 		at := len(arena)
-		arena = append(arena, m.data...)
-		m.data = arena[at:len(arena):len(arena)]
-		out[i] = m
+		arena = append(arena, b...)
+		return arena[at:len(arena):len(arena)]
+	}
+	out := make([]message, len(msgs))
+	for i := range msgs {
+		m := &msgs[i]
+		out[i] = message{seq: m.seq, nanos: m.nanos, subject: string([]byte(m.subject)), header: keep(m.header), data: keep(m.data)}
 	}
 	return out
 }

@@ -1,43 +1,47 @@
 package eventlog
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
-// message is a stored message, as every source delivers it.
+// message is a stored message, as every source delivers it. What it points to
+// is lent: it is valid for as long as the batch that it came in, and clone
+// makes one that lasts. The subject too may stand in memory that is used
+// again, so whoever keeps a part of it copies that (strings.Clone).
 type message struct {
 	seq     uint64
-	time    time.Time
+	nanos   int64 // when the server stored it, since 1970
 	subject string
-	header  nats.Header
+	header  headers
 	data    []byte
 }
 
+// time is when the server stored the message.
+func (m *message) time() time.Time { return time.Unix(0, m.nanos).UTC() }
+
+// get is the first value of a header, or "". It is a copy.
 func (m *message) get(name string) string {
-	if v := m.header[name]; len(v) > 0 {
-		return v[0]
-	}
-	return ""
+	v, _ := m.header.find(name)
+	return string(v)
+}
+
+// clone is the message in memory of its own.
+func (m *message) clone() message {
+	b := make([]byte, 0, len(m.header)+len(m.data))
+	b = append(append(b, m.header...), m.data...)
+	n := len(m.header)
+	return message{seq: m.seq, nanos: m.nanos, subject: string([]byte(m.subject)), header: headers(b[:n:n]), data: b[n:]}
 }
 
 // size is about what the message takes in memory, in bytes.
 func (m *message) size() int {
-	n := 128 + len(m.subject) + len(m.data)
-	for name, values := range m.header {
-		n += 64 + len(name)
-		for _, v := range values {
-			n += len(v)
-		}
-	}
-	return n
+	return 96 + len(m.subject) + len(m.header) + len(m.data)
 }
 
 // fingerprint is SHA-256, cut to 128 bits, of what the stream stores of the
@@ -45,21 +49,34 @@ func (m *message) size() int {
 // payload. Each part has its length in front, so that no two messages share
 // an input.
 func (m *message) fingerprint() timeframe.Fingerprint {
-	b := make([]byte, 0, 256)
+	b := make([]byte, 0, 512)
 	b = binary.BigEndian.AppendUint64(b, m.seq)
-	b = binary.BigEndian.AppendUint64(b, uint64(m.time.UnixNano()))
+	b = binary.BigEndian.AppendUint64(b, uint64(m.nanos))
 	b = appendSized(b, m.subject)
-	names := make([]string, 0, len(m.header))
-	for name := range m.header {
-		names = append(names, name)
+	type field struct{ name, value []byte }
+	var few [8]field
+	fields := few[:0]
+	for name, value := range m.header.fields() {
+		fields = append(fields, field{name, value})
 	}
-	slices.Sort(names)
-	b = binary.AppendUvarint(b, uint64(len(names)))
-	for _, name := range names {
-		b = appendSized(b, name)
-		b = binary.AppendUvarint(b, uint64(len(m.header[name])))
-		for _, v := range m.header[name] {
-			b = appendSized(b, v)
+	// Stable, since the order of one name's values counts.
+	slices.SortStableFunc(fields, func(a, b field) int { return bytes.Compare(a.name, b.name) })
+	names := 0
+	for i := range fields {
+		if i == 0 || !bytes.Equal(fields[i].name, fields[i-1].name) {
+			names++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(names))
+	for i := 0; i < len(fields); {
+		j := i + 1
+		for j < len(fields) && bytes.Equal(fields[i].name, fields[j].name) {
+			j++
+		}
+		b = appendSized(b, fields[i].name)
+		b = binary.AppendUvarint(b, uint64(j-i))
+		for ; i < j; i++ {
+			b = appendSized(b, fields[i].value)
 		}
 	}
 	h := sha256.New()
@@ -68,40 +85,6 @@ func (m *message) fingerprint() timeframe.Fingerprint {
 	return timeframe.Fingerprint(h.Sum(b[:0])[:16])
 }
 
-func appendSized(b []byte, s string) []byte {
+func appendSized[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// decode turns a message into a commit; c's memory is used again. The key is
-// the rest of the subject behind the feed's prefix.
-func (f *Feed) decode(c *Commit, m message) error {
-	enc, ok := strings.CutPrefix(m.subject, f.prefix)
-	if !ok {
-		return fmt.Errorf("eventlog: %s@%d: %w: subject %q is not the feed's", f.name, m.seq, ErrCorrupt, m.subject)
-	}
-	key, err := decodeKey(enc)
-	if err != nil {
-		return fmt.Errorf("eventlog: %s@%d: %w: %w", f.name, m.seq, ErrCorrupt, err)
-	}
-	codec := MsgPack
-	if name := m.get(headerCodec); name != "" {
-		if codec, ok = f.reg.codecs[name]; !ok {
-			return fmt.Errorf("eventlog: %s@%d: %w: codec %q isn't known: open the feed with eventlog.ReadCodecs", f.name, m.seq, ErrCorrupt, name)
-		}
-	}
-	parts, err := decodePayload(m.get(headerType), m.get(headerEvents), m.data, c.parts[:0])
-	if err != nil {
-		return fmt.Errorf("eventlog: %s@%d: %w", f.name, m.seq, err)
-	}
-	if ids := m.get(headerIDs); ids != "" {
-		if err := eachPacked(ids, len(parts), func([]byte, int, int) bool { return true }); err != nil {
-			return fmt.Errorf("eventlog: %s@%d: %w", f.name, m.seq, err)
-		}
-	}
-	id := m.get(headerID)
-	if id == "" {
-		id = fmt.Sprintf("%s@%d", f.name, m.seq)
-	}
-	*c = Commit{Feed: f.name, Seq: m.seq, Time: m.time, Key: key, ID: id, msg: m, reg: f.reg, codec: codec, parts: parts}
-	return nil
 }

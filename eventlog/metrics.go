@@ -42,14 +42,19 @@ type Metrics struct {
 	InFlight  int    // commits and transactions on their way now
 	Read      uint64 // commits read, by all readers
 	Restarts  uint64 // how often a reader had to start its consumer again
+	Unknown   uint64 // events that were left out since their type isn't registered (SkipUnknown), by all readers
 }
 
 // Metrics returns the feed's counters.
 func (f *Feed) Metrics() Metrics {
 	s := &f.stats
-	return Metrics{
+	m := Metrics{
 		Feed: f.name, Commits: s.commits.Load(), Events: s.events.Load(), Bytes: s.bytes.Load(),
 		Conflicts: s.conflicts.Load(), Ambiguous: s.ambiguous.Load(), Refused: s.refused.Load(),
 		Retries: s.retries.Load(), InFlight: len(f.writer.slots) + len(f.batches.slots), Read: s.read.Load(), Restarts: s.restarts.Load(),
 	}
+	if ev := f.reg.evolution; ev != nil {
+		m.Unknown = ev.skipped.Load()
+	}
+	return m
 }

@@ -17,11 +17,14 @@ type Reader struct {
 	f      *Feed
 	cfg    readConfig
 	filter string // subject, "" for all
-	src    source
+	src    source // nil where there is nothing to read
+	dec    decoder
 	end    uint64  // last sequence to read
 	cursor uint64  // last sequence that was read, or is known to be skipped
 	last   message // the one at cursor; seq 0 where none was read
+	head   message // of the key that is read, where reading has an end
 	batch  []Commit
+	quiet  int // small batches since the last large one
 	rest   []message
 	err    error
 }
@@ -38,7 +41,7 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	if f.closed.Load() {
 		return nil, fmt.Errorf("eventlog: read of feed %q: %w", f.name, ErrClosed)
 	}
-	r := &Reader{f: f, cfg: cfg, cursor: cfg.after, end: cfg.until}
+	r := &Reader{f: f, cfg: cfg, dec: decoder{f: f}, cursor: cfg.after, end: cfg.until}
 	var err error
 	if cfg.keyed {
 		if r.filter, err = f.Subject(cfg.key); err != nil {
@@ -59,18 +62,21 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	if r.cursor >= r.end {
 		return r, nil // nothing to read
 	}
-	if r.src, err = r.open(ctx, st.Last); err != nil {
+	if r.src, err = r.open(ctx, st); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// open finds a source; last is the end of the log now.
-func (r *Reader) open(ctx context.Context, last uint64) (source, error) {
-	if r.cfg.follow && r.end > last {
-		return r.f.openFollower(ctx, r.cursor, last, r.filter, r.cfg.trimmed, r.end)
+// open finds the source for the way to go.
+func (r *Reader) open(ctx context.Context, st State) (source, error) {
+	switch {
+	case r.cfg.follow && r.end > st.Last:
+		return r.f.openFollower(ctx, r.cursor, st.Last, r.filter, r.cfg.trimmed, r.end)
+	case r.cfg.keyed:
+		return r.f.openKey(ctx, r.cursor, r.head, r.end, st)
 	}
-	return r.f.openTail(ctx, r.cursor, mark{}, r.filter, r.cfg.trimmed)
+	return r.f.openTail(ctx, r.cursor, mark{}, "", r.cfg.trimmed)
 }
 
 // bound sets the end of a reader of what is there now.
@@ -79,7 +85,7 @@ func (r *Reader) bound(ctx context.Context, last uint64) error {
 	if !r.cfg.keyed {
 		return nil
 	}
-	head, ok, err := r.f.get(ctx, getRequest{LastFor: r.filter})
+	head, ok, err := r.f.lastOf(ctx, r.filter)
 	if err != nil {
 		return err
 	}
@@ -89,6 +95,7 @@ func (r *Reader) bound(ctx context.Context, last uint64) error {
 	}
 	// Where the key's head is behind the end, reading ends when it arrives.
 	r.end = min(r.end, head.seq)
+	r.head = head
 	return nil
 }
 
@@ -151,20 +158,18 @@ func (r *Reader) next(ctx context.Context) ([]Commit, error) {
 
 // take decodes messages into the batch. Markers count, and aren't in it.
 func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
-	if cap(r.batch) < len(msgs) {
-		r.batch = make([]Commit, max(len(msgs), min(2*cap(r.batch), readBatch)))
-	}
-	batch := r.batch[:len(msgs)]
+	batch := r.room(len(msgs))
 	n := 0
-	for i, m := range msgs {
+	for i := range msgs {
+		m := &msgs[i]
 		if m.seq > r.end {
 			r.cursor = r.end
 			break
 		}
 		err := r.account(ctx, m.seq)
-		marker := r.f.isMarker(&m)
+		marker := r.f.isMarker(m)
 		if err == nil && !marker {
-			err = r.f.decode(&batch[n], m)
+			err = r.dec.decode(&batch[n], m)
 		}
 		if err != nil {
 			// What came before the bad one is still good. Where only ctx ended,
@@ -182,9 +187,26 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 		if !marker {
 			n++
 		}
-		r.cursor, r.last = m.seq, m
+		r.cursor, r.last = m.seq, *m
 	}
 	return r.taken(batch[:n]), nil
+}
+
+// room is the batch's memory for n commits. What a burst took is given back
+// when it is over: there may be thousands of followers.
+func (r *Reader) room(n int) []Commit {
+	const small, patience = 16, 8
+	if n > small {
+		r.quiet = 0
+	} else if cap(r.batch) > small {
+		if r.quiet++; r.quiet > patience {
+			r.batch, r.quiet = nil, 0
+		}
+	}
+	if cap(r.batch) < n {
+		r.batch = make([]Commit, max(n, min(2*cap(r.batch), readBatch)))
+	}
+	return r.batch[:n]
 }
 
 // taken counts; a batch without commits isn't nil, which is the end.
@@ -259,7 +281,7 @@ func (r *Reader) Close() error {
 // rangeCheck says whether the log can be read on behind a sequence, and what
 // it holds. Where trimmed is true, commits behind the sequence may be gone.
 func (f *Feed) rangeCheck(ctx context.Context, after uint64, trimmed bool) (State, error) {
-	st, err := f.State(ctx)
+	st, err := f.asked.get(ctx)
 	e := &RangeError{Feed: f.name, Want: after + 1, First: st.First, Last: st.Last}
 	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == int(jetstream.JSErrCodeStreamNotFound) {
 		e.class, e.recreated = ErrLostTail, true

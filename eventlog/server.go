@@ -197,11 +197,9 @@ func (f *Feed) get(ctx context.Context, req getRequest) (m message, ok bool, err
 	if resp.Message == nil {
 		return m, false, fmt.Errorf("eventlog: feed %q: %w: an answer without a message", f.name, ErrUnavailable)
 	}
-	m = message{seq: resp.Message.Seq, time: resp.Message.Time, subject: resp.Message.Subject, data: resp.Message.Data}
-	if len(resp.Message.Header) > 0 {
-		if m.header, err = nats.DecodeHeadersMsg(resp.Message.Header); err != nil {
-			return m, false, fmt.Errorf("eventlog: %s@%d: %w: headers: %w", f.name, m.seq, ErrCorrupt, err)
-		}
+	m = message{seq: resp.Message.Seq, nanos: resp.Message.Time.UnixNano(), subject: resp.Message.Subject, header: resp.Message.Header, data: resp.Message.Data}
+	if err := m.header.validate(); err != nil {
+		return m, false, fmt.Errorf("eventlog: %s@%d: %w: headers: %w", f.name, m.seq, ErrCorrupt, err)
 	}
 	return m, true, nil
 }

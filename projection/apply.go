@@ -1,8 +1,6 @@
 package projection
 
 import (
-	"fmt"
-
 	"github.com/tidemark-es/tidemark/eventlog"
 )
 
@@ -79,10 +77,15 @@ func (n *node) applyRun(f *eventlog.Feed, handlers map[string]handler, pos uint6
 				e = c.Event(j)
 				h := handlers[e.Type]
 				if h == nil {
-					if !f.Knows(e.Type) {
-						return fmt.Errorf("%w: %q: register it on the feed with eventlog.Type", eventlog.ErrUnknownType, e.Type)
+					if f.Knows(e.Type) {
+						continue
 					}
-					continue
+					if err := e.Problem(); err != nil {
+						return err
+					}
+					if h = handlers[eventlog.AnyUnknown]; h == nil {
+						continue // it is kept for those who want it
+					}
 				}
 				if err := h(e); err != nil {
 					return err

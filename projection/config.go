@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -27,6 +28,10 @@ type Config struct {
 	// Store keeps the snapshots. Default: the bucket <app>_snapshots on the
 	// log's server.
 	Store Store
+	// Leases decide which process saves a unit that several run: one at a
+	// time, the others follow, and take over when it is gone. Default: those
+	// in the bucket <app>_leases on the log's server, expiring after 10 s.
+	Leases *lease.Manager
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved.
@@ -83,6 +88,16 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 			return c, fmt.Errorf("projection: snapshots: %w", err)
 		}
 		c.Store = s
+	}
+	if c.Leases == nil && !c.NoSnapshots {
+		m, err := lease.New(lease.Options{
+			App: log.App(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(), Session: log.Session(),
+			Replicas: log.Replicas(), Memory: log.InMemory(), Logger: *c.Logger,
+		})
+		if err != nil {
+			return c, fmt.Errorf("projection: leases: %w", err)
+		}
+		c.Leases = m
 	}
 	return c, nil
 }

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/tidemark-es/tidemark/eventlog"
 )
 
 // meaning is a fingerprint of what decides, beside the version, what a
@@ -23,9 +25,31 @@ func (n *node) meaning() string {
 		}
 		slices.Sort(types)
 		fmt.Fprintf(&b, "feed %s: %s\n", feed, strings.Join(types, " "))
+		for _, line := range n.evolved(feed) {
+			fmt.Fprintf(&b, "\t%s\n", line)
+		}
 	}
 	sum := sha256.Sum256([]byte(b.String()))
 	return hex.EncodeToString(sum[:16])
+}
+
+// evolved are the old names that lead to what the node handles on a feed: read
+// in another way, the same log gives another state. With a handler of unknown
+// types every registered one counts, since it isn't unknown. It is nothing
+// where all is read as it is stored, so that a program without upcasters keeps
+// its meaning.
+func (n *node) evolved(feed string) (lines []string) {
+	for _, line := range n.feeds[feed].Evolved() {
+		_, to, _ := strings.Cut(line, " > ")
+		if slices.ContainsFunc(strings.Fields(to), func(t string) bool { return n.handlers[feed][t] != nil }) {
+			lines = append(lines, line)
+		}
+	}
+	if n.handlers[feed][eventlog.AnyUnknown] != nil {
+		lines = append(lines, "known "+strings.Join(n.feeds[feed].TypeNames(), " "))
+		lines = append(lines, n.feeds[feed].Evolved()...)
+	}
+	return lines
 }
 
 // shapeOf describes a type by what its encoding depends on: kinds, and the

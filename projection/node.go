@@ -65,23 +65,30 @@ type state interface {
 	// cut captures what changed since the last cut, in a time that depends
 	// on that alone, and starts a new cut.
 	cut() capture
+	// peek is cut without starting a new one; its encode must not be called.
+	peek() capture
 	// requeue counts a capture that couldn't be saved as changed again.
 	requeue(capture)
 	// touchAll counts every key as changed.
 	touchAll()
-	// load builds a state from entries, beside the present one, and swaps it
-	// in when all of them were good. clean says whether the entries are what
+	// load builds a state from entries, each with its digest, beside the
+	// present one, and swaps it in when all of them were good. clean says whether the entries are what
 	// the next save is relative to.
 	load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) error
 	// clear makes the state empty.
 	clear()
 }
 
-// capture is what changed between two cuts. encode may run beside the
-// reducers.
+// capture is what changed between two cuts. encode and digest may run beside
+// the reducers, but not beside those of other captures of the same state, and
+// only in the order in which the captures were taken.
 type capture interface {
 	len() int
-	encode() ([]snapshot.Change, error)
+	// encode also brings the state's digest up to the cut, which it returns.
+	// Where it fails, the digest stays as it was.
+	encode() ([]snapshot.Change, snapshot.Digest, error)
+	// digest is what encode would return as such; it changes nothing.
+	digest() (snapshot.Digest, error)
 }
 
 // feedNames are the feeds that the node reads, in order.

@@ -90,7 +90,7 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 		}
 		if f.why == "" {
 			clean := i == 0 && f.migrate == nil
-			err := n.state.load(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.migrate, clean)
+			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -225,7 +225,7 @@ func (n *node) understands(c *candidate) (why string, m migration) {
 		return "", m
 	}
 	if member.Meaning != n.meaning() {
-		return fmt.Sprintf("the state type or the handled event types of projection %q have changed, and its version %d has not", n.name, n.version), nil
+		return fmt.Sprintf("the state type, the handled event types or the upcasters that lead to them have changed for projection %q, and its version %d has not", n.name, n.version), nil
 	}
 	return "", nil
 }

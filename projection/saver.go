@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -29,7 +30,10 @@ type saver struct {
 	lastCut  time.Time
 	notYet   time.Time // no save before this, after a failure
 	failures int
-	yielding bool // another process has moved the head
+	// stale: the head was moved by another process, or changes were dropped
+	// while it saved: the next save reads the head again and holds everything.
+	stale bool
+	owner *owner
 
 	status SnapshotStatus // guarded by u.mu
 }
@@ -44,6 +48,10 @@ type SnapshotStatus struct {
 	LastError string        // of the last save; "" when it succeeded
 	Pause     time.Duration // that the last cut took, during which nothing was applied
 	MaxPause  time.Duration
+
+	Owner  bool   // this process holds the unit's lease, and saves
+	Epoch  uint64 // of the lease; 0 where it isn't held
+	Holder string // who holds it instead, or why nobody can say; "" where this process does
 }
 
 type saveJob struct {
@@ -54,7 +62,8 @@ type saveJob struct {
 	events  uint64
 	bytes   uint64
 	pause   time.Duration
-	refresh bool // the head was moved: read it again, and save everything
+	refresh bool // the head was moved: read it again
+	lease   *lease.Lease
 	lineage map[string]timeframe.Lineage
 }
 
@@ -66,15 +75,14 @@ type saveResult struct {
 
 const (
 	saveTimeout = time.Minute
-	// yieldFor is how long a unit whose head was moved by another process
-	// leaves saving to that one.
-	yieldFor = time.Minute
+	// longestWait after failures, until the next try.
+	longestWait = time.Minute
 )
 
 func newSaver(u *unit) saver {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now()}
+	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u)}
 }
 
 // rebase says what the next save is relative to.
@@ -95,7 +103,17 @@ func (s *saver) consider() {
 	if cfg.NoSnapshots || s.inFlight != nil {
 		return
 	}
-	if s.events < cfg.Snapshots.Events && s.bytes < cfg.Snapshots.Bytes {
+	held, known := s.owner.held()
+	due := s.events >= cfg.Snapshots.Events || s.bytes >= cfg.Snapshots.Bytes
+	switch {
+	case !known: // it will be in a moment
+		return
+	case held == nil:
+		if due {
+			s.discard()
+		}
+		return
+	case !due && !s.stale:
 		return
 	}
 	next := s.lastCut.Add(cfg.Snapshots.MinInterval)
@@ -106,16 +124,33 @@ func (s *saver) consider() {
 		s.timer.Reset(wait)
 		return
 	}
-	s.start()
+	s.start(held)
 }
 
-func (s *saver) start() {
+// discard lets the changes go that another process saves.
+func (s *saver) discard() {
+	for _, n := range s.u.nodes {
+		n.state.cut()
+	}
+	s.events, s.bytes = 0, 0
+	s.stale = true
+}
+
+func (s *saver) start(l *lease.Lease) {
+	if s.stale {
+		for _, n := range s.u.nodes {
+			n.reset = true
+			n.state.touchAll()
+		}
+	}
 	job := s.cut()
+	job.lease, job.cut.Epoch = l, l.Epoch()
 	s.inFlight = job
 	s.u.rt.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 		defer cancel()
 		m, err := job.save(ctx, s.u)
+		fenced(ctx, l, err)
 		s.results <- saveResult{job: job, manifest: m, err: err}
 	})
 }
@@ -125,7 +160,7 @@ func (s *saver) start() {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
-	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.yielding}
+	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.stale}
 	job.cut.Replaces = s.newest
 	job.lineage = make(map[string]timeframe.Lineage, len(u.feeds))
 	at := make(map[string]uint64, len(u.feeds))
@@ -155,11 +190,11 @@ func (s *saver) cut() *saveJob {
 // save encodes and writes; it runs beside the unit's goroutine.
 func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
 	for i, part := range j.parts {
-		changes, err := part.encode()
+		changes, digest, err := part.encode()
 		if err != nil {
 			return nil, fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
 		}
-		j.cut.Members[i].Changes = changes
+		j.cut.Members[i].Changes, j.cut.Members[i].Digest = changes, digest.Bytes()
 	}
 	if j.refresh {
 		found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
@@ -215,7 +250,7 @@ func (s *saver) finish(r saveResult) {
 	s.inFlight = nil
 	u := s.u
 	if r.err == nil {
-		s.failures, s.yielding = 0, false
+		s.failures, s.stale = 0, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
 		for _, n := range r.job.nodes {
 			n.reset = false
@@ -247,17 +282,9 @@ func (s *saver) putBack(r saveResult) {
 		n.state.requeue(r.job.parts[i])
 	}
 	s.failures++
-	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), yieldFor)
-	if errors.Is(r.err, snapshot.ErrStaleBase) || errors.Is(r.err, snapshot.ErrConflict) || errors.Is(r.err, snapshot.ErrFenced) {
-		// Another process saves this unit: leave it to that one for a while.
-		// Should it be gone by then, the next save holds the whole state.
-		wait = yieldFor
-		s.yielding = true
-		for _, n := range r.job.nodes {
-			n.reset = true
-			n.state.touchAll()
-		}
-	}
+	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), longestWait)
+	// Somebody else has moved the head: the next save holds the whole state.
+	s.stale = s.stale || errors.Is(r.err, snapshot.ErrStaleBase) || errors.Is(r.err, snapshot.ErrConflict) || errors.Is(r.err, snapshot.ErrFenced)
 	s.notYet = time.Now().Add(wait)
 	s.timer.Reset(wait)
 	s.u.rt.cfg.Logger.Warn().Err(r.err).Str("unit", s.u.name).Dur("again_in", wait).Msg("projection: snapshot not saved")
@@ -274,10 +301,14 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || s.events == 0 || s.yielding {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) {
 		return
 	}
-	s.start()
+	held := s.owner.await()
+	if held == nil {
+		return // another process saves this unit
+	}
+	s.start(held)
 	s.settle()
 	s.u.mu.Lock()
 	defer s.u.mu.Unlock()

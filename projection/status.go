@@ -156,6 +156,7 @@ func (u *unit) status(n *node) Status {
 		Projection: n.name, Unit: u.name, Version: n.version, State: CatchingUp,
 		At: n.at(), Rows: rows, Applied: n.applied, Recovery: n.recovery, Snapshots: u.saver.status,
 	}
+	s.Snapshots.describe(u.saver.owner)
 	if s.Recovery.Took == 0 && !u.begun.IsZero() && !u.isCaught {
 		s.Recovery.Took, s.Recovery.Replayed = time.Since(u.begun), n.applied
 	}

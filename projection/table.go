@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -18,8 +19,9 @@ import (
 // is, also while it is saved. So a value that holds a map, a slice or a
 // pointer must be copied before it is changed and Put.
 type Table[K comparable, V any] struct {
-	n    *node
-	keys keyCodec[K]
+	n      *node
+	keys   keyCodec[K]
+	values valueCodec[V]
 
 	mu   sync.RWMutex
 	rows map[K]*row[V]
@@ -27,20 +29,37 @@ type Table[K comparable, V any] struct {
 	tx    Tx[K, V]
 	undo  []undo[K, V] // of the commit that is being applied
 	epoch uint64       // of the present cut
-	dirty []K          // keys changed since the last cut; a key may be in it twice
+	dirty []touched[K, V]
 	wrong atomic.Pointer[string]
+
+	// digest of the state at the last cut that was encoded: the sum of the
+	// digests of all rows. It belongs to who encodes, one at a time.
+	digest snapshot.Digest
 }
 
 // row is a key's value. cut says in which cut it was last changed, so that a
-// key enters dirty once, without a second map.
+// row enters dirty once, without a second map; gone, that it isn't in the
+// table any more. digest is what it adds to the table's digest, zero for
+// nothing, and belongs to who encodes.
 type row[V any] struct {
-	value V
-	cut   uint64
+	value  V
+	cut    uint64
+	gone   bool
+	digest snapshot.Digest
 }
 
-// undo is what a key had before a commit changed it.
+// touched is a row that changed since the last cut. A key that was deleted and
+// put again has two: one that is gone, and one that isn't.
+type touched[K comparable, V any] struct {
+	key K
+	row *row[V]
+}
+
+// undo is what a key had before a commit changed it. A row that a commit
+// deletes comes back as the same row, so that dirty stays right.
 type undo[K comparable, V any] struct {
 	key K
+	row *row[V]
 	old V
 	had bool
 }
@@ -59,7 +78,11 @@ func Version(v uint64) TableOption {
 	return tableOption(func(n *node) { n.version = v })
 }
 
-// Codec sets how values are stored in snapshots (default eventlog.MsgPack).
+// Codec sets how values are stored in snapshots (default eventlog.MsgPack). It
+// should encode equal values to equal bytes, as MsgPack and JSON do here: else
+// two processes with the same state have different digests. The same holds for
+// types that encode themselves; the order of the entries of a msgpack map that
+// they write doesn't count, and may change.
 func Codec(c eventlog.Codec) TableOption {
 	return tableOption(func(n *node) {
 		if c == nil {
@@ -125,6 +148,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	for _, o := range opts {
 		o.applyTable(t.n)
 	}
+	t.values = newValueCodec[V](t.n.codec)
 	for from, m := range t.n.migrations {
 		if _, ok := m.(migrateRow[K, V]); !ok {
 			t.n.problems.add("migration from version %d is for another type of table", from)

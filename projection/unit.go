@@ -64,6 +64,8 @@ func newUnit(rt *Runtime, name string, nodes []*node) *unit {
 // run follows the log until ctx ends. A log that lost its tail is restored
 // again: what was derived from the lost events must go.
 func (u *unit) run(ctx context.Context) {
+	u.saver.owner.run()
+	defer u.saver.owner.end()
 	for {
 		err := u.follow(ctx)
 		u.saver.settle()
@@ -143,6 +145,8 @@ func (u *unit) follow(ctx context.Context) error {
 			u.saver.consider()
 		case r := <-u.saver.results:
 			u.saver.finish(r)
+			u.saver.consider()
+		case <-u.saver.owner.kick:
 			u.saver.consider()
 		case <-u.saver.timer.C:
 			u.saver.consider()
