@@ -56,6 +56,9 @@ func (h *commitHeaders) collect(b headers) error {
 // as c does.
 func (d *decoder) decode(c *Commit, m *message) error {
 	f := d.f
+	if f.adopted != nil {
+		return f.adopted.decode(f, c, m)
+	}
 	var h commitHeaders
 	if err := h.collect(m.header); err != nil {
 		return fmt.Errorf("eventlog: %s@%d: %w: headers: %w", f.name, m.seq, ErrCorrupt, err)

@@ -87,7 +87,7 @@ var errNoDirect = errors.New("stored messages can't be asked for directly")
 // most, and returns what came of it.
 func (f *Feed) fetch(ctx context.Context, from uint64, filter string) (msgs []message, err error) {
 	if filter == "" {
-		filter = f.prefix + ">"
+		filter = f.everything()
 	}
 	over, err := f.turn(ctx)
 	if err != nil {

@@ -170,7 +170,11 @@ func (l *Log) Heads(ctx context.Context) (timeframe.Timeframe, error) {
 		if err != nil {
 			return at, err
 		}
-		if at, err = at.With(f.name, st.Last); err != nil {
+		last, err := f.Reach(ctx, st)
+		if err != nil {
+			return at, err
+		}
+		if at, err = at.With(f.name, last); err != nil {
 			return at, err
 		}
 	}

@@ -42,7 +42,11 @@ type Metrics struct {
 	InFlight  int    // commits and transactions on their way now
 	Read      uint64 // commits read, by all readers
 	Restarts  uint64 // how often a reader had to start its consumer again
-	Unknown   uint64 // events that were left out since their type isn't registered (SkipUnknown), by all readers
+	// Of an adopted feed, by all readers: messages that no layout is for, and
+	// sequences that were gone when reading came to them, before the first one
+	// that the stream has, and behind it.
+	Foreign, Trimmed, Deleted uint64
+	Unknown                   uint64 // events that were left out since their type isn't registered (SkipUnknown), by all readers
 }
 
 // Metrics returns the feed's counters.
@@ -55,6 +59,9 @@ func (f *Feed) Metrics() Metrics {
 	}
 	if ev := f.reg.evolution; ev != nil {
 		m.Unknown = ev.skipped.Load()
+	}
+	if a := f.adopted; a != nil {
+		m.Foreign, m.Trimmed, m.Deleted = a.foreign.Load(), a.trimmed.Load(), a.deleted.Load()
 	}
 	return m
 }

@@ -39,5 +39,8 @@
 // is copied first. It keeps neither its Tx nor the Event's Data. When what it
 // computes changes, raise the table's Version.
 //
+// A Table is saved in proportion to what changed. A Value is one struct. A
+// Model is a type of the user's own that changes in place.
+//
 // Start is the way in; Table, On and Unit say what to run, Config how.
 package projection

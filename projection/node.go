@@ -24,6 +24,8 @@ type node struct {
 	codec      eventlog.Codec
 	state      state
 	migrations map[uint64]migration
+	hops       map[uint64]hop // that migrations are made of
+	modelHops  map[uint64]migrateBytes
 	shape      string // of key and value types
 
 	mu       sync.Mutex // guards handlers until the start, and log after it
@@ -138,4 +140,20 @@ func (n *node) abandon() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.started, n.late = false, nil
+}
+
+// err is why the node stopped, nil while it runs.
+func (n *node) err() error {
+	n.mu.Lock()
+	u := n.unit
+	n.mu.Unlock()
+	if u == nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n.stopped == nil {
+		return nil
+	}
+	return n.stopped
 }

@@ -191,6 +191,8 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 		switch {
 		case err != nil:
 			return f, err
+		case u.feeds[feed].Adopted() && found.Verdict != timeframe.Diverged:
+			f.notes = append(f.notes, adoptedNotes(feed, found)...)
 		case found.Gap:
 			f.why = fmt.Sprintf("feed %q: %s", feed, found.Reason)
 			return f, nil
@@ -243,10 +245,14 @@ func (u *unit) aim(ctx context.Context, used map[*candidate]bool, begun time.Tim
 		if err != nil {
 			return fmt.Errorf("projection: unit %q: %w", u.name, err)
 		}
-		target[name] = st.Last
+		if target[name], err = f.Reach(ctx, st); err != nil {
+			return fmt.Errorf("projection: unit %q: %w", u.name, err)
+		}
 		empty = empty && st.Last == 0
 		u.cursor[name] = u.start(name)
-		if u.cursor[name]+1 < st.First {
+		if u.cursor[name]+1 < st.First && f.Adopted() {
+			u.noteDropped(name, st.First)
+		} else if u.cursor[name]+1 < st.First {
 			return fmt.Errorf("projection: unit %q: feed %q: no snapshot fits, and the log begins at %d where %d is wanted: %w%s",
 				u.name, name, st.First, u.cursor[name]+1, eventlog.ErrTrimmed, u.reasons())
 		}

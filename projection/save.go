@@ -55,8 +55,15 @@ func (t *Table[K, V]) requeue(c capture) {
 	}
 }
 
+// touchAll begins the digest anew, too: changes that were let go, deletions
+// among them, are in none.
 func (t *Table[K, V]) touchAll() {
+	t.digest = snapshot.Digest{}
+	for _, d := range t.dirty {
+		d.row.digest = snapshot.Digest{}
+	}
 	for k, r := range t.rows {
+		r.digest = snapshot.Digest{}
 		t.touch(k, r)
 	}
 }

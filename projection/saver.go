@@ -65,6 +65,7 @@ type saveJob struct {
 	refresh bool // the head was moved: read it again
 	lease   *lease.Lease
 	lineage map[string]timeframe.Lineage
+	left    map[*node]error // not saved, and why; what the base has of them stays
 }
 
 type saveResult struct {
@@ -100,7 +101,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || s.inFlight != nil {
+	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() {
 		return
 	}
 	held, known := s.owner.held()
@@ -130,7 +131,11 @@ func (s *saver) consider() {
 // discard lets the changes go that another process saves.
 func (s *saver) discard() {
 	for _, n := range s.u.nodes {
-		n.state.cut()
+		if m, ok := n.state.(interface{ discard() }); ok {
+			m.discard() // without asking the user's code for what isn't kept
+		} else {
+			n.state.cut()
+		}
 	}
 	s.events, s.bytes = 0, 0
 	s.stale = true
@@ -192,7 +197,10 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 	for i, part := range j.parts {
 		changes, digest, err := part.encode()
 		if err != nil {
-			return nil, fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
+			if err = j.leaveOut(j.nodes[i], err); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		j.cut.Members[i].Changes, j.cut.Members[i].Digest = changes, digest.Bytes()
 	}
@@ -212,6 +220,7 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 			}
 		}
 	}
+	j.dropLeft()
 	j.keepUnknown()
 	return u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
 }
@@ -224,7 +233,7 @@ func (j *saveJob) keepUnknown() {
 	}
 	mine := make(map[string]bool, len(j.nodes))
 	for _, n := range j.nodes {
-		mine[n.name] = true
+		mine[n.name] = j.left[n] == nil
 	}
 	lineages := j.cut.Tag.Lineages
 	for _, m := range j.base.Members {
@@ -252,9 +261,13 @@ func (s *saver) finish(r saveResult) {
 	if r.err == nil {
 		s.failures, s.stale = 0, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
-		for _, n := range r.job.nodes {
+		r.job.eachNode(func(n *node, part capture, left error) {
+			if left != nil {
+				n.state.requeue(part)
+				return
+			}
 			n.reset = false
-		}
+		})
 		maps.Copy(u.lineage, r.job.lineage)
 	} else {
 		s.putBack(r)
@@ -270,7 +283,7 @@ func (s *saver) finish(r saveResult) {
 		return
 	}
 	st.Saves++
-	st.LastError = ""
+	st.LastError = r.job.leftOut()
 	st.At, st.ID, st.SavedAt = r.manifest.Tag.At, r.manifest.ID.String(), time.Now()
 }
 
@@ -301,7 +314,7 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() {
 		return
 	}
 	held := s.owner.await()

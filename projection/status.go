@@ -121,15 +121,7 @@ func (rt *Runtime) Healthy(ctx context.Context) error {
 }
 
 // Err is nil while the table's projection runs, else why it stopped.
-func (t *Table[K, V]) Err() error {
-	t.n.mu.Lock()
-	u := t.n.unit
-	t.n.mu.Unlock()
-	if u == nil {
-		return nil
-	}
-	return u.status(t.n).Err
-}
+func (t *Table[K, V]) Err() error { return t.n.err() }
 
 // SnapshotStats returns the counters of the snapshot store, where it is the
 // default one.
@@ -182,7 +174,9 @@ func (rt *Runtime) heads(ctx context.Context) (map[string]uint64, error) {
 		if err != nil {
 			return nil, err
 		}
-		heads[name] = st.Last
+		if heads[name], err = f.Reach(ctx, st); err != nil {
+			return nil, err
+		}
 	}
 	return heads, nil
 }

@@ -1,7 +1,6 @@
 package projection
 
 import (
-	"fmt"
 	"iter"
 	"reflect"
 	"sync"
@@ -93,33 +92,6 @@ func Codec(c eventlog.Codec) TableOption {
 	})
 }
 
-// Migrate lets the table be restored from snapshots of an older version: fn
-// makes a present value of an old one, or drops the key with false. It is on
-// fn to come to the state that a replay would come to.
-func Migrate[K comparable, Old, V any](from uint64, fn func(key K, old Old) (V, bool)) TableOption {
-	return tableOption(func(n *node) {
-		if fn == nil {
-			n.problems.add("migration from version %d: nil function", from)
-			return
-		}
-		if n.migrations == nil {
-			n.migrations = make(map[uint64]migration)
-		}
-		n.migrations[from] = migrateRow[K, V](func(c eventlog.Codec, key K, data []byte) (v V, keep bool, err error) {
-			defer contain(&err)
-			var old Old
-			if err := c.Decode(data, &old); err != nil {
-				return v, false, err
-			}
-			v, keep = fn(key, old)
-			return v, keep, nil
-		})
-	})
-}
-
-// migrateRow is a migration with the table's types.
-type migrateRow[K comparable, V any] func(c eventlog.Codec, key K, data []byte) (V, bool, error)
-
 // NewTable makes an empty table. The name is the projection's, as stored in
 // snapshots: lower-case letters, digits and '-', at most 64. What is wrong
 // with it, its options or its handlers is reported by Start.
@@ -149,14 +121,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 		o.applyTable(t.n)
 	}
 	t.values = newValueCodec[V](t.n.codec)
-	for from, m := range t.n.migrations {
-		if _, ok := m.(migrateRow[K, V]); !ok {
-			t.n.problems.add("migration from version %d is for another type of table", from)
-		}
-		if from >= t.n.version {
-			t.n.problems.add("migration from version %d to %d", from, t.n.version)
-		}
-	}
+	compileMigrations[K, V](t.n)
 	return t
 }
 
@@ -167,53 +132,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 // table at the last whole commit. Between events of several feeds there is
 // no order.
 func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx *Tx[K, V], e eventlog.Event, d D) error) {
-	n := t.n
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	problem := func(format string, a ...any) {
-		n.problems.add(format, a...)
-		if n.late != nil {
-			n.late(fmt.Sprintf(format, a...))
-		}
-	}
-	what := reflect.TypeFor[D]().String()
-	switch {
-	case n.started:
-		problem("handler of %s was added after the start, and is not called", what)
-		return
-	case feed == nil:
-		problem("handler of %s: nil feed", what)
-		return
-	case fn == nil:
-		problem("handler of %s on feed %q: nil function", what, feed.Name())
-		return
-	}
-	name, err := eventlog.NameOf[D](feed)
-	if err != nil {
-		problem("%v", err)
-		return
-	}
-	if old := n.feeds[feed.Name()]; old != nil && old != feed {
-		problem("feed %q comes from two logs", feed.Name())
-		return
-	}
-	byType := n.handlers[feed.Name()]
-	if byType == nil {
-		byType = make(map[string]handler)
-		n.handlers[feed.Name()] = byType
-	}
-	if byType[name] != nil {
-		problem("two handlers of %s on feed %q", what, feed.Name())
-		return
-	}
-	n.feeds[feed.Name()] = feed
-	byType[name] = func(e eventlog.Event) error {
-		d, err := eventlog.Decode[D](e)
-		if err != nil {
-			return err
-		}
-		return fn(&t.tx, e, d)
-	}
+	addHandler(t.n, feed, fn == nil, func(e eventlog.Event, d D) error { return fn(&t.tx, e, d) })
 }
 
 func (t *Table[K, V]) projections() (string, []*node) { return t.n.name, []*node{t.n} }
