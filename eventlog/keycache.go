@@ -86,8 +86,7 @@ func (c *keyCache) dropLocked(subject string) {
 func (f *Feed) openKey(ctx context.Context, after uint64, head message, end uint64, st State) (source, error) {
 	// Where something is missing inside, nobody can say what is still there.
 	whole := st.Messages == st.Last+1-st.First
-	k := &keyReader{f: f, from: after, head: markOf(&head)}
-	k.subject = head.subject
+	k := &keyReader{f: f, subject: head.subject, after: after, from: after, head: markOf(&head)}
 	if have := f.keys.get(k.subject); have != nil && whole && have.from <= after && have.head.seq <= head.seq {
 		var err error
 		if have.head.seq < head.seq {
@@ -115,6 +114,7 @@ func (f *Feed) openKey(ctx context.Context, after uint64, head message, end uint
 type keyReader struct {
 	f       *Feed
 	subject string
+	after   uint64 // the reader wants what comes behind
 	from    uint64
 	head    mark
 	cached  []message // not yet returned
@@ -129,26 +129,39 @@ func (k *keyReader) next(ctx context.Context) ([]message, error) {
 		k.cached = nil
 		return cloneMessages(msgs), nil
 	}
-	msgs, err := k.rest.next(ctx)
-	if err != nil || !k.keep {
-		return msgs, err
-	}
-	for i := range msgs {
-		if msgs[i].seq <= k.head.seq {
-			k.size += msgs[i].size()
-			k.got = append(k.got, msgs[i])
+	for {
+		msgs, err := k.rest.next(ctx)
+		if err != nil || len(msgs) == 0 {
+			return nil, err
+		}
+		if k.keep {
+			k.note(msgs)
+		}
+		for len(msgs) > 0 && msgs[0].seq <= k.after {
+			msgs = msgs[1:]
+		}
+		if len(msgs) > 0 {
+			return msgs, nil
 		}
 	}
-	if n := len(k.got); k.size > keyCacheEntry {
-		k.keep, k.got = false, nil
-	} else if n > 0 && k.got[n-1].seq == k.head.seq {
-		k.keep = false
-		if markOf(&k.got[n-1]) == k.head {
-			k.f.keys.put(&keyHistory{subject: k.subject, from: k.from, head: k.head, msgs: cloneMessages(k.got)})
+}
+
+// note collects the history, and keeps it when it is complete.
+func (k *keyReader) note(msgs []message) {
+	for _, m := range cloneMessages(msgs) {
+		if m.seq <= k.head.seq {
+			k.size += m.size()
+			k.got = append(k.got, m)
 		}
-		k.got = nil
 	}
-	return msgs, nil
+	n := len(k.got)
+	if n == 0 || (k.size <= keyCacheEntry && k.got[n-1].seq < k.head.seq) {
+		return
+	}
+	if k.size <= keyCacheEntry && markOf(&k.got[n-1]) == k.head {
+		k.f.keys.put(&keyHistory{subject: k.subject, from: k.from, head: k.head, msgs: k.got})
+	}
+	k.keep, k.got = false, nil
 }
 
 func (k *keyReader) close() { k.rest.close() }
