@@ -39,6 +39,7 @@ type Feed struct {
 	keys        *keyCache
 	asked       *sharedState
 	reads       chan struct{} // questions for messages on their way
+	directOff   atomic.Bool   // this user may not ask for stored messages directly
 	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
 
 	keeper  *keeper

@@ -46,9 +46,16 @@ func (h *history) next(ctx context.Context) ([]message, error) {
 		if h.at >= h.end {
 			return nil, nil
 		}
-		msgs, err := h.f.fetch(ctx, h.at+1, h.filter)
+		var msgs []message
+		err := errNoDirect
+		if !h.f.directOff.Load() {
+			msgs, err = h.f.fetch(ctx, h.at+1, h.filter)
+		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
+		}
+		if errors.Is(err, ErrDenied) && !h.f.directOff.Swap(true) {
+			h.f.log.opts.Logger.Info().Err(err).Str("feed", h.f.name).Msg("eventlog: keys are read by consumers")
 		}
 		if n := len(msgs); n > 0 {
 			h.at, h.lagging = msgs[n-1].seq, 0
