@@ -22,6 +22,7 @@ const (
 	codeStreamNameInUse   = 10058 // stream name already in use with a different configuration
 	codeNoStream          = 10059 // stream not found
 	codeAccountFull       = 10002 // resource limits exceeded for account
+	codeNoPeers           = 10005 // no suitable peers for placement
 	codeServerFull        = 10023 // insufficient resources: the server's store is full
 	codeMemoryFull        = 10028 // insufficient memory resources available
 	codeStorageFull       = 10047 // insufficient storage resources available

@@ -45,6 +45,14 @@ type Config struct {
 	// Stopped is told when a projection stops for good. It is called on the
 	// unit's goroutine.
 	Stopped func(*StoppedError)
+	// Diverged is told when this process finds that another one came to a
+	// different state from the same events. Both go on. It may be called by
+	// several goroutines.
+	Diverged func(*DivergedError)
+	// CompareEvery is how often this process compares its digests with the
+	// snapshots of a unit that another one saves (default 1 minute; negative:
+	// only when CompareSnapshots asks).
+	CompareEvery time.Duration
 	// Logger is the log's unless set.
 	Logger *zerolog.Logger
 }
@@ -75,6 +83,7 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 	c.Snapshots.Events = cmp.Or(c.Snapshots.Events, 1000)
 	c.Snapshots.Bytes = cmp.Or(c.Snapshots.Bytes, 16<<20)
 	c.Snapshots.MinInterval = cmp.Or(c.Snapshots.MinInterval, time.Second)
+	c.CompareEvery = cmp.Or(c.CompareEvery, time.Minute)
 	if c.Logger == nil {
 		l := log.Logger()
 		c.Logger = &l
@@ -128,7 +137,7 @@ func (u *Unit) projections() (string, []*node) {
 // makeUnits checks what Start was given.
 func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	var p problems
-	var units []*unit
+	var parts []part
 	names, nodes := make(map[string]bool), make(map[string]bool)
 	for _, pr := range ps {
 		if pr == nil {
@@ -155,11 +164,12 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
 			}, &p)
 		}
-		units = append(units, newUnit(rt, name, ns))
+		parts = append(parts, part{name: name, nodes: ns})
 	}
 	if len(ps) == 0 {
 		p.add("nothing to start")
 	}
+	components := link(parts, &p)
 	if err := p.err(); err != nil {
 		for _, pr := range ps {
 			if pr != nil {
@@ -170,6 +180,11 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 			}
 		}
 		return nil, err
+	}
+	units := make([]*unit, len(components))
+	for i := range components {
+		components[i].connect()
+		units[i] = newUnit(rt, &components[i])
 	}
 	return units, nil
 }

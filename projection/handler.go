@@ -1,7 +1,6 @@
 package projection
 
 import (
-	"fmt"
 	"reflect"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -12,12 +11,7 @@ import (
 func addHandler[D any](n *node, feed *eventlog.Feed, isNil bool, fn func(e eventlog.Event, d D) error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	problem := func(format string, a ...any) {
-		n.problems.add(format, a...)
-		if n.late != nil {
-			n.late(fmt.Sprintf(format, a...))
-		}
-	}
+	problem := n.problemLocked
 	what := reflect.TypeFor[D]().String()
 	switch {
 	case n.started:

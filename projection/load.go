@@ -53,14 +53,16 @@ func (t *Table[K, V]) load(entries iter.Seq2[snapshot.Change, error], m migratio
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rows, t.dirty, t.undo, t.digest = rows, dirty, nil, digest
+	t.rows, t.dirty, t.whole, t.undo, t.digest = rows, dirty, !clean, nil, digest
+	t.replaced()
 	return nil
 }
 
 func (t *Table[K, V]) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rows, t.dirty, t.undo, t.digest = make(map[K]*row[V]), nil, nil, snapshot.Digest{}
+	t.rows, t.dirty, t.whole, t.undo, t.digest = make(map[K]*row[V]), nil, false, nil, snapshot.Digest{}
+	t.replaced()
 }
 
 // withDigests passes entries on, each with its digest, and ends in an error

@@ -178,7 +178,12 @@ func TestModelEventsWhole(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, _, stop := m.n.apply(f, m.n.pos[f.Name()], []eventlog.Commit{c}); stop != nil {
+			g := &group{nodes: []*node{m.n}}
+			g.begin(f.Name())
+			m.lock()
+			g.run(f, []eventlog.Commit{c})
+			m.unlock()
+			if stop := m.n.step.stop; stop != nil {
 				t.Fatal(stop)
 			}
 			m.n.pos[f.Name()] = at.Seq

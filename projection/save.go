@@ -12,8 +12,9 @@ import (
 // the cut. Values are never changed in place, so it can be encoded beside
 // the reducers.
 type tableCut[K comparable, V any] struct {
-	t    *Table[K, V]
-	rows []captured[K, V]
+	t     *Table[K, V]
+	rows  []captured[K, V]
+	whole bool // these are all rows
 }
 
 type captured[K comparable, V any] struct {
@@ -25,6 +26,7 @@ type captured[K comparable, V any] struct {
 func (t *Table[K, V]) cut() capture {
 	c := t.captured()
 	t.epoch++
+	t.whole = false
 	clear(t.dirty)
 	t.dirty = t.dirty[:0]
 	if cap(t.dirty) > 4096 && cap(t.dirty) > 8*len(c.rows) {
@@ -39,7 +41,7 @@ func (t *Table[K, V]) peek() capture { return t.captured() }
 // what was touched lately is in the processor's cache, a map of millions of
 // keys isn't.
 func (t *Table[K, V]) captured() *tableCut[K, V] {
-	c := &tableCut[K, V]{t: t, rows: make([]captured[K, V], len(t.dirty))}
+	c := &tableCut[K, V]{t: t, whole: t.whole, rows: make([]captured[K, V], len(t.dirty))}
 	for i, d := range t.dirty {
 		c.rows[i].touched = d
 		if !d.row.gone {
@@ -50,22 +52,18 @@ func (t *Table[K, V]) captured() *tableCut[K, V] {
 }
 
 func (t *Table[K, V]) requeue(c capture) {
-	for _, v := range c.(*tableCut[K, V]).rows {
+	failed := c.(*tableCut[K, V])
+	t.whole = t.whole || failed.whole
+	for _, v := range failed.rows {
 		t.touch(v.key, v.row) // also where it is gone: it isn't stored yet that it is
 	}
 }
 
-// touchAll begins the digest anew, too: changes that were let go, deletions
-// among them, are in none.
 func (t *Table[K, V]) touchAll() {
-	t.digest = snapshot.Digest{}
-	for _, d := range t.dirty {
-		d.row.digest = snapshot.Digest{}
-	}
 	for k, r := range t.rows {
-		r.digest = snapshot.Digest{}
 		t.touch(k, r)
 	}
+	t.whole = true
 }
 
 func (c *tableCut[K, V]) len() int { return len(c.rows) }
@@ -91,7 +89,9 @@ func (c *tableCut[K, V]) digest() (snapshot.Digest, error) {
 // its entry, and the table's digest with all of them.
 func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Digest, err error) {
 	defer contain(&err)
-	digest = c.t.digest
+	if !c.whole {
+		digest = c.t.digest
+	}
 	out = make([]snapshot.Change, 0, len(c.rows))
 	var buf []byte // one allocation for many small entries
 	take := func(from int) []byte { return buf[from:len(buf):len(buf)] }
@@ -113,7 +113,10 @@ func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Diges
 			ch.Value = take(from)
 			ch.Digest = snapshot.DigestOf(ch.Key, ch.Value)
 		}
-		digest = digest.Minus(v.row.digest).Plus(ch.Digest)
+		if !c.whole {
+			digest = digest.Minus(v.row.digest)
+		}
+		digest = digest.Plus(ch.Digest)
 		out = append(out, ch)
 	}
 	return out, digest, nil

@@ -62,6 +62,7 @@ type saveJob struct {
 	events  uint64
 	bytes   uint64
 	pause   time.Duration
+	turn    turn
 	refresh bool // the head was moved: read it again
 	lease   *lease.Lease
 	lineage map[string]timeframe.Lineage
@@ -101,7 +102,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() {
+	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() || !s.u.whole() {
 		return
 	}
 	held, known := s.owner.held()
@@ -109,12 +110,7 @@ func (s *saver) consider() {
 	switch {
 	case !known: // it will be in a moment
 		return
-	case held == nil:
-		if due {
-			s.discard()
-		}
-		return
-	case !due && !s.stale:
+	case !due && (held == nil || !s.stale):
 		return
 	}
 	next := s.lastCut.Add(cfg.Snapshots.MinInterval)
@@ -125,20 +121,47 @@ func (s *saver) consider() {
 		s.timer.Reset(wait)
 		return
 	}
+	if held == nil {
+		s.discard()
+		return
+	}
 	s.start(held)
 }
 
-// discard lets the changes go that another process saves.
+// discard lets the changes go that another process saves, but for the digest
+// of tables: it is what that one's snapshots are compared with.
 func (s *saver) discard() {
-	for _, n := range s.u.nodes {
+	u := s.u
+	job := &saveJob{events: s.events, bytes: s.bytes, turn: u.turn()}
+	job.cut.Tag = u.tag()
+	for _, n := range u.nodes {
 		if m, ok := n.state.(interface{ discard() }); ok {
 			m.discard() // without asking the user's code for what isn't kept
-		} else {
-			n.state.cut()
+			continue
 		}
+		job.add(n)
 	}
 	s.events, s.bytes = 0, 0
+	s.lastCut = time.Now()
 	s.stale = true
+	s.inFlight = job
+	u.rt.wg.Go(func() {
+		err := job.encode(u)
+		for _, left := range job.left {
+			err = left
+		}
+		s.results <- saveResult{job: job, err: err}
+	})
+}
+
+// add captures a node.
+func (j *saveJob) add(n *node) {
+	j.nodes = append(j.nodes, n)
+	j.parts = append(j.parts, n.state.cut())
+	j.cut.Members = append(j.cut.Members, snapshot.Member{
+		Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
+		At: n.at(), Reset: n.reset,
+	})
 }
 
 func (s *saver) start(l *lease.Lease) {
@@ -165,27 +188,14 @@ func (s *saver) start(l *lease.Lease) {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
-	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.stale}
+	job := &saveJob{base: s.base, events: s.events, bytes: s.bytes, refresh: s.stale}
 	job.cut.Replaces = s.newest
-	job.lineage = make(map[string]timeframe.Lineage, len(u.feeds))
-	at := make(map[string]uint64, len(u.feeds))
-	for name := range u.feeds {
-		at[name] = u.cursor[name]
-		l := u.lineage[name]
-		if p, ok := u.prints[name]; ok {
-			l = l.Push(timeframe.Anchor{Seq: u.cursor[name], Print: p})
-		}
-		job.lineage[name] = l
+	job.turn = u.turn()
+	job.cut.Tag = u.tag()
+	job.lineage = job.cut.Tag.Lineages
+	for _, n := range u.savedNodes() {
+		job.add(n)
 	}
-	for _, n := range u.nodes {
-		job.parts = append(job.parts, n.state.cut())
-		job.cut.Members = append(job.cut.Members, snapshot.Member{
-			Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
-			At: n.at(), Reset: n.reset,
-		})
-	}
-	tf, _ := timeframe.FromMap(at) // feeds were opened, so their names are valid
-	job.cut.Tag = timeframe.Tag{At: tf, Lineages: job.lineage}
 	s.events, s.bytes = 0, 0
 	s.lastCut = time.Now()
 	job.pause = time.Since(begun)
@@ -194,21 +204,15 @@ func (s *saver) cut() *saveJob {
 
 // save encodes and writes; it runs beside the unit's goroutine.
 func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
-	for i, part := range j.parts {
-		changes, digest, err := part.encode()
-		if err != nil {
-			if err = j.leaveOut(j.nodes[i], err); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		j.cut.Members[i].Changes, j.cut.Members[i].Digest = changes, digest.Bytes()
+	if err := j.encode(u); err != nil {
+		return nil, err
 	}
 	if j.refresh {
 		found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
 		if err != nil {
 			return nil, err
 		}
+		u.compare(found)
 		j.base, j.cut.Replaces = nil, snapshot.ID{}
 		for i, c := range found {
 			if i == 0 {
@@ -222,7 +226,38 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 	}
 	j.dropLeft()
 	j.keepUnknown()
-	return u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	m, err := u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	if moved(err) {
+		// Somebody else has saved, perhaps at the very timeframe of this cut.
+		if found, err := u.rt.cfg.Store.Candidates(ctx, u.name); err == nil {
+			u.compare(found)
+		}
+	}
+	return m, err
+}
+
+// encode encodes the captures when it is their turn.
+func (j *saveJob) encode(u *unit) error {
+	defer close(j.turn.done)
+	<-j.turn.before
+	for i, part := range j.parts {
+		changes, digest, err := part.encode()
+		if err != nil {
+			if err = j.leaveOut(j.nodes[i], err); err != nil {
+				return err
+			}
+			continue
+		}
+		m := &j.cut.Members[i]
+		m.Changes, m.Digest = changes, digest.Bytes()
+		u.remember(j.nodes[i], j.cut.Tag, m.At, digest)
+	}
+	return nil
+}
+
+// moved reports whether an error says that somebody else has moved the head.
+func moved(err error) bool {
+	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced)
 }
 
 // keepUnknown carries projections forward that the base has and this process
@@ -258,6 +293,9 @@ func (j *saveJob) keepUnknown() {
 func (s *saver) finish(r saveResult) {
 	s.inFlight = nil
 	u := s.u
+	if r.job.lease == nil && r.err == nil {
+		return // another process saves
+	}
 	if r.err == nil {
 		s.failures, s.stale = 0, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
@@ -297,7 +335,7 @@ func (s *saver) putBack(r saveResult) {
 	s.failures++
 	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), longestWait)
 	// Somebody else has moved the head: the next save holds the whole state.
-	s.stale = s.stale || errors.Is(r.err, snapshot.ErrStaleBase) || errors.Is(r.err, snapshot.ErrConflict) || errors.Is(r.err, snapshot.ErrFenced)
+	s.stale = s.stale || moved(r.err)
 	s.notYet = time.Now().Add(wait)
 	s.timer.Reset(wait)
 	s.u.rt.cfg.Logger.Warn().Err(r.err).Str("unit", s.u.name).Dur("again_in", wait).Msg("projection: snapshot not saved")
@@ -314,7 +352,7 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() || !s.u.whole() {
 		return
 	}
 	held := s.owner.await()

@@ -36,6 +36,9 @@ type Status struct {
 	Recovery   Recovery
 	Snapshots  SnapshotStatus // of the unit
 	Err        error          // *StoppedError, or nil
+	// Diverged is what was found last of another process that came to a
+	// different state, nil for nothing. The projection goes on.
+	Diverged *DivergedError
 }
 
 // Metrics returns every projection's status as far as this process knows it:
@@ -147,6 +150,7 @@ func (u *unit) status(n *node) Status {
 	s := Status{
 		Projection: n.name, Unit: u.name, Version: n.version, State: CatchingUp,
 		At: n.at(), Rows: rows, Applied: n.applied, Recovery: n.recovery, Snapshots: u.saver.status,
+		Diverged: n.diverged,
 	}
 	s.Snapshots.describe(u.saver.owner)
 	if s.Recovery.Took == 0 && !u.begun.IsZero() && !u.isCaught {

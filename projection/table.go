@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"cmp"
 	"iter"
 	"reflect"
 	"sync"
@@ -29,11 +30,20 @@ type Table[K comparable, V any] struct {
 	undo  []undo[K, V] // of the commit that is being applied
 	epoch uint64       // of the present cut
 	dirty []touched[K, V]
+	whole bool // all rows are in dirty
 	wrong atomic.Pointer[string]
 
 	// digest of the state at the last cut that was encoded: the sum of the
 	// digests of all rows. It belongs to who encodes, one at a time.
 	digest snapshot.Digest
+
+	equal func(a, b *V) bool
+	delta []Change[K, V] // of the step, where anybody reads it
+	prior map[K]V        // while the unit is restored; see loadPrior
+	// onReset is called when the rows were changed by other ways than the
+	// handlers: what an operator keeps beside them doesn't hold any more.
+	onReset func()
+	hub     hub[K, V]
 }
 
 // row is a key's value. cut says in which cut it was last changed, so that a
@@ -102,6 +112,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 		name:     name,
 		codec:    eventlog.MsgPack,
 		state:    t,
+		out:      t,
 		handlers: make(map[string]map[string]handler),
 		feeds:    make(map[string]*eventlog.Feed),
 		shape:    shapeOf(reflect.TypeFor[K]()) + " -> " + shapeOf(reflect.TypeFor[V]()),
@@ -122,6 +133,12 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	}
 	t.values = newValueCodec[V](t.n.codec)
 	compileMigrations[K, V](t.n)
+	t.hub.limit = cmp.Or(t.n.history, defaultHistory)
+	t.hub.base = make(map[string]uint64)
+	t.n.watched.Store(t.n.history > 0)
+	if t.equal, err = equalOf[V](t.n.equal); err != nil {
+		t.n.problems.add("%v", err)
+	}
 	return t
 }
 
@@ -133,6 +150,12 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 // no order.
 func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx *Tx[K, V], e eventlog.Event, d D) error) {
 	addHandler(t.n, feed, fn == nil, func(e eventlog.Event, d D) error { return fn(&t.tx, e, d) })
+}
+
+func (t *Table[K, V]) reset() {
+	if t.onReset != nil {
+		t.onReset()
+	}
 }
 
 func (t *Table[K, V]) projections() (string, []*node) { return t.n.name, []*node{t.n} }

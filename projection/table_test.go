@@ -83,6 +83,8 @@ func TestCutsAddUp(t *testing.T) {
 				m.end(false, false) // encoding failed
 			case 4:
 				m.peek()
+			case 6:
+				m.tab.touchAll()
 			case 5:
 				if rapid.IntRange(0, 3).Draw(rt, "restart") == 0 {
 					m.restart()

@@ -41,7 +41,7 @@ func (x *Tx[K, V]) Put(key K, v V) {
 		r = &row[V]{value: v, cut: t.epoch}
 		t.undo = append(t.undo, undo[K, V]{key: key, row: r})
 		t.rows[key] = r
-		t.dirty = append(t.dirty, touched[K, V]{key, r})
+		t.soil(key, r)
 		return
 	}
 	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
@@ -69,6 +69,13 @@ func (x *Tx[K, V]) Delete(key K) {
 func (t *Table[K, V]) touch(key K, r *row[V]) {
 	if r.cut != t.epoch {
 		r.cut = t.epoch
+		t.soil(key, r)
+	}
+}
+
+// soil notes a row for the next cut, where there will be one.
+func (t *Table[K, V]) soil(key K, r *row[V]) {
+	if !t.n.unsaved {
 		t.dirty = append(t.dirty, touched[K, V]{key, r})
 	}
 }
@@ -92,11 +99,17 @@ func (t *Table[K, V]) unlock() {
 	t.mu.Unlock()
 }
 
+func (t *Table[K, V]) rlock() { t.mu.RLock() }
+
+func (t *Table[K, V]) runlock() { t.mu.RUnlock() }
+
 func (t *Table[K, V]) size() int { return t.Len() }
 
 func (t *Table[K, V]) commit() {
-	clear(t.undo) // old values may be large
-	t.undo = t.undo[:0]
+	if len(t.undo) > 0 {
+		clear(t.undo) // old values may be large
+		t.undo = t.undo[:0]
+	}
 }
 
 // rollback puts back what the commit found, last change first. The rows stay
@@ -112,5 +125,6 @@ func (t *Table[K, V]) rollback() {
 		u.row.value = u.old
 		t.rows[u.key] = u.row
 	}
+	t.reset()
 	t.commit()
 }
