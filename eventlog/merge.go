@@ -119,6 +119,9 @@ func MergeCommits(ctx context.Context, opts MergeOptions, feeds ...*Feed) iter.S
 			if c == nil || !yield(c, nil) {
 				return
 			}
+			if mangling {
+				c.mangle()
+			}
 		}
 	}
 }

@@ -25,7 +25,8 @@ type Reader struct {
 	last   message // the one at cursor; seq 0 where none was read
 	head   message // of the key that is read, where reading has an end
 	batch  []Commit
-	quiet  int // small batches since the last large one
+	quiet  int      // small batches since the last large one
+	lent   []Commit // what of it Next returned last; kept where mangling alone
 	rest   []message
 	err    error
 }
@@ -138,6 +139,9 @@ func (r *Reader) At() (seq uint64, print timeframe.Fingerprint, ok bool) {
 // next is Next by what the source delivers: a batch without commits has
 // markers alone.
 func (r *Reader) next(ctx context.Context) ([]Commit, error) {
+	if mangling {
+		r.mangle()
+	}
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -182,7 +186,7 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 		err := r.account(ctx, m.seq)
 		marker := r.f.isMarker(m)
 		if err == nil && !marker {
-			err = r.dec.decode(&batch[n], m)
+			err = r.dec.decode(&batch[n], lend(m))
 		}
 		if err != nil {
 			// What came before the bad one is still good. Where only ctx ended,
@@ -225,6 +229,9 @@ func (r *Reader) room(n int) []Commit {
 // taken counts; a batch without commits isn't nil, which is the end.
 func (r *Reader) taken(batch []Commit) []Commit {
 	r.f.stats.read.Add(uint64(len(batch)))
+	if mangling {
+		r.lent = batch
+	}
 	return batch
 }
 
@@ -287,6 +294,9 @@ func (r *Reader) idle(ctx context.Context) error {
 
 // Close ends reading. It may be called more than once.
 func (r *Reader) Close() error {
+	if mangling {
+		r.mangle()
+	}
 	if r.src != nil {
 		r.src.close()
 		r.src = nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/dependants"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -32,6 +33,16 @@ type Config struct {
 	// time, the others follow, and take over when it is gone. Default: those
 	// in the bucket <app>_leases on the log's server, expiring after 10 s.
 	Leases *lease.Manager
+	// Dependants is the register of who needs which part of the log. Default:
+	// that in the bucket <app>_dependants on the log's server.
+	Dependants *dependants.Registry
+	// Expiry is after how long without a process that runs them these units
+	// don't keep the log from being trimmed any more (default 30 days).
+	// Negative: they always do.
+	Expiry time.Duration
+	// Compaction is when the log is trimmed without anyone asking. Default:
+	// never; see Runtime.Compact.
+	Compaction CompactPolicy
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved.
@@ -107,6 +118,18 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 			return c, fmt.Errorf("projection: leases: %w", err)
 		}
 		c.Leases = m
+	}
+	if c.Expiry = cmp.Or(c.Expiry, defaultExpiry); c.Expiry < 0 {
+		c.Expiry = 0 // as the register has it
+	}
+	if c.Dependants == nil {
+		r, err := dependants.New(dependants.Options{
+			App: log.App(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(), Replicas: log.Replicas(), Memory: log.InMemory(),
+		})
+		if err != nil {
+			return c, fmt.Errorf("projection: dependants: %w", err)
+		}
+		c.Dependants = r
 	}
 	return c, nil
 }

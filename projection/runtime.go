@@ -64,6 +64,8 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 		rt.wg.Go(func() { u.run(run) })
 	}
 	rt.wg.Go(func() { rt.sweep(run) })
+	rt.wg.Go(func() { rt.keepDepending(run) })
+	rt.wg.Go(func() { rt.compactBySize(run) })
 	rt.wg.Go(func() { rt.compareOthers(run) })
 	if c.Background {
 		return rt, nil
@@ -126,6 +128,7 @@ func (rt *Runtime) Close() error {
 		close(rt.done)
 		rt.cancel()
 		rt.wg.Wait()
+		rt.undepend()
 		var errs []error
 		for _, u := range rt.units {
 			errs = append(errs, u.closeErr)

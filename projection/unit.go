@@ -97,6 +97,7 @@ func (u *unit) run(ctx context.Context) {
 	}
 	close(u.ended)
 	u.saver.last()
+	u.saver.reply(ErrClosed)
 	u.mu.Lock()
 	u.closed = true
 	close(u.waiters)
@@ -194,6 +195,8 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		case r := <-u.saver.results:
 			u.saver.finish(r)
 			u.saver.consider()
+		case reply := <-u.saver.want:
+			u.saver.force(reply)
 		case <-u.saver.owner.kick:
 			u.saver.consider()
 		case <-u.saver.timer.C:
