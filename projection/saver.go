@@ -260,9 +260,11 @@ func (j *saveJob) encode(u *unit) error {
 	return nil
 }
 
-// moved reports whether an error says that somebody else has moved the head.
+// moved reports whether an error says that somebody else has moved the head, or
+// that what the save was to stand on is gone.
 func moved(err error) bool {
-	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced)
+	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced) ||
+		errors.Is(err, snapshot.ErrCorrupt)
 }
 
 // keepUnknown carries projections forward that the base has and this process
