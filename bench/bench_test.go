@@ -68,7 +68,7 @@ func TestEveryCase(t *testing.T) {
 		"replay/raw", "replay/typed", "replay/typed-reflect",
 		"restart/full", "restart/snapshot", "restart/open-clean", "restart/open-kill", "restart/overhead", "restart/long-log",
 		"snapshot/restore", "snapshot/pause", "snapshot/overhead", "snapshot/delta-bytes",
-		"follow/latency", "follow/latency-p99",
+		"follow/latency", "follow/latency-p99", "read/key", "read/key-again",
 	}
 	if testing.Short() {
 		want = []string{"append/64-occ", "append/10events", "replay/typed", "restart/snapshot", "restart/open-kill"}
