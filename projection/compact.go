@@ -179,6 +179,9 @@ func (c *compaction) save(ctx context.Context) map[string]string {
 		return notes
 	}
 	for _, u := range c.rt.units {
+		if u.twin.failed {
+			continue // there is nothing to save
+		}
 		err := u.save(ctx)
 		if err == nil {
 			continue

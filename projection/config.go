@@ -167,6 +167,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 			p.add("a nil projection")
 			continue
 		}
+		if pair, ok := pr.(switched); ok {
+			rt.pairs = append(rt.pairs, pair.switched())
+		}
 		name, ns := pr.projections()
 		if err := timeframe.ValidName(name); err != nil {
 			p.add("unit: %v", err)
@@ -179,7 +182,7 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		}
 		names[name] = true
 		for _, n := range ns {
-			if nodes[n.name] {
+			if nodes[n.name] && !rt.paired(n) {
 				p.add("two projections are called %q", n.name)
 			}
 			nodes[n.name] = true
@@ -187,8 +190,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
 			}, &p)
 		}
-		parts = append(parts, part{name: name, nodes: ns})
+		parts = append(parts, rt.apart(part{name: name, nodes: ns}, names, &p)...)
 	}
+	rt.checkPairs(parts, &p)
 	if len(ps) == 0 {
 		p.add("nothing to start")
 	}
@@ -209,5 +213,6 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		components[i].connect()
 		units[i] = newUnit(rt, &components[i])
 	}
+	rt.pairUnits(units)
 	return units, nil
 }

@@ -26,6 +26,9 @@ func dependantName(unit string) string { return "projection." + unit }
 func (rt *Runtime) dependencies() ([]dependants.Dependant, error) {
 	var ds []dependants.Dependant
 	for _, u := range rt.units {
+		if u.twin.failed {
+			continue // more of the log wouldn't help it
+		}
 		zero := make(map[string]uint64, len(u.feeds))
 		for feed := range u.feeds {
 			zero[feed] = 0

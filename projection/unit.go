@@ -25,6 +25,7 @@ type unit struct {
 	name  string
 	nodes []*node // sorted: what is read comes before who reads it
 	feeds map[string]*eventlog.Feed
+	twin  twin
 	// groups are the nodes by what is connected; aliases the names of the
 	// units that this one was joined from.
 	groups  []*group
