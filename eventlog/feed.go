@@ -40,6 +40,9 @@ type Feed struct {
 	closed  atomic.Bool
 	closing chan struct{}
 	stats   feedStats
+
+	bulkOff  atomic.Bool // the server doesn't make backups for this user, or none that can be read
+	bulkTold atomic.Bool // that was logged
 }
 
 // Feed opens the feed of this name, and creates its stream when there never

@@ -60,12 +60,29 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	if r.cursor >= r.end {
 		return r, nil // nothing to read
 	}
-	src, err := f.openTail(ctx, r.cursor, r.filter, cfg.trimmed)
+	if r.src, err = r.open(ctx, st); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// open opens the source that suits the distance.
+func (r *Reader) open(ctx context.Context, st State) (source, error) {
+	if !r.cfg.keyed && bulkPays(st, r.cursor, r.end) && !r.f.bulkOff.Load() {
+		b, err := r.f.openBulk(ctx, r.cursor, r.cfg.trimmed)
+		if err == nil {
+			return b, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		r.f.noBulk(err)
+	}
+	t, err := r.f.openTail(ctx, r.cursor, r.filter, r.cfg.trimmed)
 	if err != nil {
 		return nil, err
 	}
-	r.src = src
-	return r, nil
+	return t, nil
 }
 
 // bound sets the end of a reader of what is there now.
@@ -122,6 +139,9 @@ func (r *Reader) next(ctx context.Context) ([]Commit, error) {
 	for len(r.rest) == 0 {
 		if r.cursor >= r.end {
 			return nil, nil
+		}
+		if r.last.seq != 0 {
+			r.last = r.last.clone() // its loan ends
 		}
 		msgs, err := r.src.next(ctx)
 		if err == nil && len(msgs) == 0 {

@@ -58,10 +58,21 @@ type tail struct {
 	arrived chan struct{} // capacity 1
 }
 
-func (f *Feed) openTail(ctx context.Context, after uint64, filter string, trimmed bool) (*tail, error) {
-	t := &tail{f: f, filter: filter, trimmed: trimmed, got: after, arrived: make(chan struct{}, 1)}
+// errNotBegun is the state of a tail that has yet to make its first consumer.
+var errNotBegun = errors.New("not begun")
+
+// newTail is a tail that begins with its first next, which then waits for a
+// server that is away.
+func (f *Feed) newTail(after uint64, filter string, trimmed bool) *tail {
+	t := &tail{f: f, filter: filter, trimmed: trimmed, got: after, broken: errNotBegun, arrived: make(chan struct{}, 1)}
 	t.back = f.log.nc.StatusChanged(nats.CONNECTED)
 	t.undeny = f.log.watch(func(e *PermissionError) { t.fail(e) }, f.log.api+".CONSUMER.MSG.NEXT."+f.stream+".")
+	return t
+}
+
+// openTail is a tail that has begun.
+func (f *Feed) openTail(ctx context.Context, after uint64, filter string, trimmed bool) (*tail, error) {
+	t := f.newTail(after, filter, trimmed)
 	if err := t.start(ctx); err != nil {
 		t.close()
 		return nil, err
@@ -256,10 +267,15 @@ func (t *tail) closedError() error {
 // restart makes the consumer anew, for as long as it takes the server to come
 // back.
 func (t *tail) restart(ctx context.Context) error {
+	t.mu.Lock()
+	first := errors.Is(t.broken, errNotBegun)
+	t.mu.Unlock()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := t.start(ctx)
 		if err == nil {
-			t.f.stats.restarts.Add(1)
+			if !first {
+				t.f.stats.restarts.Add(1)
+			}
 			return nil
 		}
 		if !errors.Is(err, ErrUnavailable) {

@@ -1,0 +1,238 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// bulk is the source for long distances: it reads a backup of the stream, as
+// the leader makes it for `nats stream backup`, at several times the speed of
+// a consumer, since the server neither frames nor schedules single messages.
+// Backups begin at the stream's first message, so that a part of it is thrown
+// away where reading starts further on; bulkPays says when that is worth it.
+//
+// Behind the backup's end, and where anything is wrong with it, reading goes
+// on by tail behind the last message that was delivered. Only the backup's
+// last entry says that it was whole.
+//
+// Three goroutines share the work: the connection's takes chunks in, unpack
+// makes pages of them, and next lends pages out. Each chunk is acknowledged
+// when it is unpacked, so that no more than a window of them, and bulkPages
+// pages, are in memory. The server gives up after 5 s without an
+// acknowledgement; a reader that takes longer over its pages is covered by
+// paying some in advance (bulkCredit).
+type bulk struct {
+	f       *Feed
+	trimmed bool
+	got     uint64  // last sequence delivered, or where reading starts
+	last    message // the message there; none (seq 0) where it isn't known
+	lent    *page
+	run     *bulkRun // nil when it is over
+	tail    *tail    // nil until then
+}
+
+const (
+	bulkChunk   = 256 << 10 // asked for, in bytes
+	bulkWindow  = 8 << 20   // chunks on their way, in bytes
+	bulkPages   = 4         // unpacked and not yet read
+	bulkCredit  = 32        // chunks that are acknowledged while the reader is at rest
+	bulkSilence = 10 * time.Second
+	bulkTick    = time.Second
+)
+
+// bulkRun is one backup on its way.
+type bulkRun struct {
+	f      *Feed
+	sub    *nats.Subscription
+	chunks chan *nats.Msg // as many as can be on their way
+	pages  chan *page     // closed at the end
+	free   chan *page
+	stop   chan struct{}
+	denied chan *PermissionError
+	wg     sync.WaitGroup
+	undeny func()
+	made   uint64 // the connection's reconnects at the start
+	credit int
+	queue  []*nats.Msg // taken in and not yet unpacked
+	paid   int         // of these, acknowledged
+	index  uint64      // of the last chunk
+	whole  bool        // the last entry was there; valid when pages is closed
+	err    error       // why it ended otherwise; the same
+}
+
+var (
+	errBulkSilent = errors.New("the server sends nothing")
+	errBulkLost   = errors.New("the connection was lost")
+	errBulkMissed = errors.New("a chunk was missed")
+	errBulkShort  = errors.New("it ended too early")
+)
+
+// openBulk begins to read behind a sequence. Where the server doesn't make a
+// backup, that is an error, and the caller reads by tail.
+func (f *Feed) openBulk(ctx context.Context, after uint64, trimmed bool) (*bulk, error) {
+	r := &bulkRun{
+		f: f, credit: bulkCredit, made: f.log.nc.Stats().Reconnects,
+		chunks: make(chan *nats.Msg, 2*bulkWindow/bulkChunk+bulkCredit+8),
+		pages:  make(chan *page, bulkPages), free: make(chan *page, bulkPages+2),
+		stop: make(chan struct{}), denied: make(chan *PermissionError, 1),
+	}
+	r.undeny = f.log.watch(func(e *PermissionError) {
+		select {
+		case r.denied <- e:
+		default:
+		}
+	}, "$JS.SNAPSHOT.ACK."+f.stream+".")
+	if err := r.start(ctx); err != nil {
+		r.end()
+		return nil, err
+	}
+	return &bulk{f: f, trimmed: trimmed, got: after, run: r}, nil
+}
+
+// start asks for the backup. It is asked for once: a second one would come in
+// between.
+func (r *bulkRun) start(ctx context.Context) (err error) {
+	l := r.f.log
+	inbox := l.nc.NewInbox()
+	if r.sub, err = l.nc.Subscribe(inbox, r.receive); err != nil {
+		return err
+	}
+	if err := r.sub.SetPendingLimits(-1, -1); err != nil {
+		return err
+	}
+	req, err := json.Marshal(map[string]any{
+		"deliver_subject": inbox, "no_consumers": true,
+		"chunk_size": min(bulkChunk, l.nc.MaxPayload()), "window_size": bulkWindow,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.opts.RequestTimeout)
+	defer cancel()
+	subject := l.api + ".STREAM.SNAPSHOT." + r.f.stream
+	ctx, done := l.watchDenied(ctx, subject)
+	answer, err := l.nc.RequestWithContext(ctx, subject, req)
+	if err = done(err); err != nil {
+		return err
+	}
+	var resp struct {
+		Error  *jetstream.APIError    `json:"error"`
+		Config jetstream.StreamConfig `json:"config"`
+	}
+	if err := json.Unmarshal(answer.Data, &resp); err != nil {
+		return err
+	}
+	if resp.Error != nil {
+		return resp.Error
+	}
+	if resp.Config.Metadata[metaIncarnation] != r.f.incarnation {
+		return errors.New("the stream is another one") // the tail finds out
+	}
+	r.wg.Go(r.unpack)
+	return nil
+}
+
+// receive is the subscription's callback.
+func (r *bulkRun) receive(m *nats.Msg) {
+	select {
+	case r.chunks <- m:
+	case <-r.stop:
+	}
+}
+
+// end stops the backup, wherever it is.
+func (r *bulkRun) end() {
+	close(r.stop)
+	if r.sub != nil {
+		_ = r.sub.Unsubscribe() // the server notices, and ends it
+	}
+	r.undeny()
+	r.wg.Wait()
+}
+
+// next is the source's.
+func (b *bulk) next(ctx context.Context) ([]message, error) {
+	if b.lent != nil {
+		b.giveBack()
+	}
+	for b.run != nil {
+		var p *page
+		var open bool
+		select {
+		case p, open = <-b.run.pages:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-b.f.closing:
+			return nil, fmt.Errorf("eventlog: read of feed %q: %w", b.f.name, ErrClosed)
+		}
+		if !open {
+			b.handOver()
+			break
+		}
+		b.lent = p
+		if msgs := b.behind(p.msgs); len(msgs) > 0 {
+			b.got = msgs[len(msgs)-1].seq
+			return msgs, nil
+		}
+		b.giveBack()
+	}
+	return b.tail.next(ctx)
+}
+
+// behind leaves out the messages that the reader has.
+func (b *bulk) behind(msgs []message) []message {
+	i := 0
+	for i < len(msgs) && msgs[i].seq <= b.got {
+		if msgs[i].seq == b.got {
+			b.last = msgs[i].clone()
+		}
+		i++
+	}
+	return msgs[i:]
+}
+
+// giveBack ends the loan of a page. What tail has to recognise is kept.
+func (b *bulk) giveBack() {
+	p := b.lent
+	b.lent = nil
+	if n := len(p.msgs); n > 0 && p.msgs[n-1].seq == b.got && b.last.seq != b.got {
+		b.last = p.msgs[n-1].clone()
+	}
+	p.release()
+	if b.run != nil && cap(p.buf) <= pageSpare {
+		select {
+		case b.run.free <- p:
+		default:
+		}
+	}
+}
+
+// handOver goes on by tail, behind what was delivered.
+func (b *bulk) handOver() {
+	r := b.run
+	b.run = nil
+	r.end()
+	if !r.whole {
+		b.f.noBulk(r.err)
+	}
+	b.tail = b.f.newTail(b.got, "", b.trimmed)
+	b.tail.last = b.last
+}
+
+// close is the source's.
+func (b *bulk) close() {
+	if b.run != nil {
+		b.run.end()
+		b.run = nil
+	}
+	if b.tail != nil {
+		b.tail.close()
+	}
+}

@@ -1,0 +1,38 @@
+package eventlog
+
+import "errors"
+
+const (
+	// bulkLeast is the distance below which bulk isn't worth its start, in
+	// messages: the start takes some milliseconds, and leaves lines in the
+	// server's log.
+	bulkLeast = 20_000
+	// bulkRatio is how many messages bulk reads in the time in which tail
+	// reads one, at least.
+	bulkRatio = 2
+)
+
+// bulkPays says whether a feed is read faster by bulk, which has to read it
+// from its first message on, than by tail, which begins behind the cursor. end
+// is the last sequence that is wanted.
+func bulkPays(st State, cursor, end uint64) bool {
+	end = min(end, st.Last)
+	if end <= cursor || end-cursor < bulkLeast {
+		return false
+	}
+	return end-cursor >= (end-st.First+1)/bulkRatio
+}
+
+// noBulk takes note that a bulk couldn't be read to its end, and why. Where it
+// won't be otherwise the next time, it isn't tried again on this feed.
+func (f *Feed) noBulk(err error) {
+	if f.closed.Load() {
+		return
+	}
+	if errors.Is(err, ErrDenied) || errors.Is(err, errArchive) {
+		f.bulkOff.Store(true)
+	}
+	if !f.bulkTold.Swap(true) {
+		f.log.opts.Logger.Warn().Err(err).Str("feed", f.name).Msg("eventlog: the backup API can't be used to the end: reading goes on by a consumer, more slowly")
+	}
+}
