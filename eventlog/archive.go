@@ -21,7 +21,7 @@ const (
 	archiveEnd   = 5 // bytes of the last entry: all its numbers are 0
 
 	// archiveEntry bounds an entry, in bytes: the server's greatest maximum
-	// payload is 64 MiB.
+	// payload is 64 MiB. A page, which has room for one, is below 2 GiB.
 	archiveEntry = 65 << 20
 
 	frameCompressed = 0x00
@@ -96,19 +96,39 @@ type archive struct {
 	seq   uint64 // of the last message
 }
 
-// parse takes the whole entries off the front of b and appends their messages,
-// which stand in b. used is how many bytes they had, and need is how many the
-// next one has, where that is known.
-func (a *archive) parse(b []byte, to []message) (msgs []message, used, need int, err error) {
+// slot is a message in an archive, by where it stands: pages full of them cost
+// the garbage collector nothing.
+type slot struct {
+	seq                      uint64
+	nanos                    int64
+	at, subject, header, end int32 // where it begins, two lengths, and where it ends
+}
+
+// message is the slot's, lent from the memory that it stands in.
+func (s *slot) message(b []byte) message {
+	head := s.at + s.subject
+	data := head + s.header
+	return message{
+		seq: s.seq, nanos: s.nanos, subject: lentString(b[s.at:head]),
+		header: b[head:data:data], data: b[data:s.end:s.end],
+	}
+}
+
+// parse takes the whole entries behind from in b and appends the slots of
+// their messages. used is how far it came, and need is how many bytes the next
+// entry has, where that is known.
+func (a *archive) parse(b []byte, from int, to []slot) (slots []slot, used, need int, err error) {
+	used = from
 	if !a.begun {
-		if used, need, err = a.begin(b); err != nil || used == 0 {
-			return to, 0, need, err
+		n, need, err := a.begin(b[from:])
+		if used += n; err != nil || n == 0 {
+			return to, used, need, err
 		}
 	}
 	for !a.ended {
 		e, body, size := entryOf(b[used:])
 		switch {
-		case size < 0 || (e.seq == 0 && (size > archiveEnd || e.nanos != 0)) || (e.seq != 0 && e.seq <= a.seq):
+		case size < 0, e.seq == 0 && size > 0 && (size > archiveEnd || e.nanos != 0), e.seq != 0 && e.seq <= a.seq:
 			return to, used, 0, fmt.Errorf("%w: a bad entry behind sequence %d", errArchive, a.seq)
 		case size == 0:
 			return to, used, 0, nil
@@ -116,16 +136,14 @@ func (a *archive) parse(b []byte, to []message) (msgs []message, used, need int,
 			return to, used, size, nil
 		case e.seq == 0:
 			a.ended = true
-			return to, used + size, 0, nil
+			used += size
+			continue
 		}
-		name := b[used+body:][:e.name]
-		head := b[used+body+e.name:][:e.header:e.header]
-		end := used + size
-		to = append(to, message{
-			seq: e.seq, nanos: e.nanos, subject: lentString(name),
-			header: head, data: b[used+body+e.name+e.header : end : end],
+		to = append(to, slot{
+			seq: e.seq, nanos: e.nanos,
+			at: int32(used + body), subject: int32(e.name), header: int32(e.header), end: int32(used + size),
 		})
-		a.seq, used = e.seq, end
+		a.seq, used = e.seq, used+size
 	}
 	if used < len(b) {
 		err = fmt.Errorf("%w: %d bytes behind its end", errArchive, len(b)-used)

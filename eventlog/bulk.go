@@ -31,11 +31,12 @@ import (
 type bulk struct {
 	f       *Feed
 	trimmed bool
-	got     uint64  // last sequence delivered, or where reading starts
-	last    message // the message there; none (seq 0) where it isn't known
-	lent    *page
-	run     *bulkRun // nil when it is over
-	tail    *tail    // nil until then
+	got     uint64    // last sequence delivered, or where reading starts
+	last    message   // the message there; none (seq 0) where it isn't known
+	lent    *page     // being read
+	msgs    []message // lent from it
+	run     *bulkRun  // nil when it is over
+	tail    *tail     // nil until then
 }
 
 const (
@@ -159,59 +160,58 @@ func (r *bulkRun) end() {
 
 // next is the source's.
 func (b *bulk) next(ctx context.Context) ([]message, error) {
-	if b.lent != nil {
-		b.giveBack()
-	}
 	for b.run != nil {
-		var p *page
-		var open bool
+		if msgs := b.lend(); len(msgs) > 0 {
+			return msgs, nil
+		}
 		select {
-		case p, open = <-b.run.pages:
+		case p, open := <-b.run.pages:
+			if !open {
+				b.handOver()
+				break
+			}
+			b.lent = p
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-b.f.closing:
 			return nil, fmt.Errorf("eventlog: read of feed %q: %w", b.f.name, ErrClosed)
 		}
-		if !open {
-			b.handOver()
-			break
-		}
-		b.lent = p
-		if msgs := b.behind(p.msgs); len(msgs) > 0 {
-			b.got = msgs[len(msgs)-1].seq
-			return msgs, nil
-		}
-		b.giveBack()
 	}
 	return b.tail.next(ctx)
 }
 
-// behind leaves out the messages that the reader has.
-func (b *bulk) behind(msgs []message) []message {
-	i := 0
-	for i < len(msgs) && msgs[i].seq <= b.got {
-		if msgs[i].seq == b.got {
-			b.last = msgs[i].clone()
-		}
-		i++
-	}
-	return msgs[i:]
-}
-
-// giveBack ends the loan of a page. What tail has to recognise is kept.
-func (b *bulk) giveBack() {
+// lend lends out the next messages of the page, without those that the reader
+// has, and gives the page back when there are no more.
+func (b *bulk) lend() []message {
 	p := b.lent
-	b.lent = nil
-	if n := len(p.msgs); n > 0 && p.msgs[n-1].seq == b.got && b.last.seq != b.got {
-		b.last = p.msgs[n-1].clone()
+	if p == nil {
+		return nil
 	}
-	p.release()
-	if b.run != nil && cap(p.buf) <= pageSpare {
-		select {
-		case b.run.free <- p:
-		default:
+	b.msgs = b.msgs[:0]
+	for p.read < len(p.slots) && len(b.msgs) < readBatch {
+		s := &p.slots[p.read]
+		p.read++
+		switch {
+		case s.seq > b.got:
+			b.msgs = append(b.msgs, s.message(p.buf))
+		case s.seq == b.got:
+			m := s.message(p.buf)
+			b.last = m.clone()
 		}
 	}
+	if n := len(b.msgs); n > 0 {
+		b.got = b.msgs[n-1].seq
+		b.f.stats.bulk.Add(uint64(n))
+		return b.msgs
+	}
+	b.lent = nil
+	// What tail has to recognise.
+	if last := &p.slots[len(p.slots)-1]; last.seq == b.got && b.last.seq != b.got {
+		m := last.message(p.buf)
+		b.last = m.clone()
+	}
+	b.run.giveBack(p)
+	return nil
 }
 
 // handOver goes on by tail, behind what was delivered.

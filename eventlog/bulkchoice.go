@@ -14,10 +14,10 @@ const (
 
 // bulkPays says whether a feed is read faster by bulk, which has to read it
 // from its first message on, than by tail, which begins behind the cursor. end
-// is the last sequence that is wanted.
-func bulkPays(st State, cursor, end uint64) bool {
+// is the last sequence that is wanted, and least the least distance.
+func bulkPays(st State, cursor, end, least uint64) bool {
 	end = min(end, st.Last)
-	if end <= cursor || end-cursor < bulkLeast {
+	if end <= cursor || end-cursor < least {
 		return false
 	}
 	return end-cursor >= (end-st.First+1)/bulkRatio

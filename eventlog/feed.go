@@ -41,6 +41,8 @@ type Feed struct {
 	closing chan struct{}
 	stats   feedStats
 
+	bulkLeast uint64 // the constant; tests lower it
+
 	bulkOff  atomic.Bool // the server doesn't make backups for this user, or none that can be read
 	bulkTold atomic.Bool // that was logged
 }
@@ -90,6 +92,8 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 		ids:     newIdentityCache(),
 		queues:  newKeyQueues(l.opts.MaxInFlight),
 		closing: make(chan struct{}),
+
+		bulkLeast: bulkLeast,
 	}
 	f.keeper.f = f
 	f.syncer = newSyncer(f)

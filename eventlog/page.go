@@ -5,8 +5,9 @@ import "fmt"
 // page is a piece of an archive: memory, and the messages that stand in it. It
 // goes from the one who unpacks to the one who reads, and back.
 type page struct {
-	buf  []byte
-	msgs []message
+	buf   []byte
+	slots []slot
+	read  int // slots that were lent
 }
 
 const (
@@ -22,8 +23,7 @@ const (
 func (p *page) release() {
 	released(p.buf)
 	p.buf = p.buf[:0]
-	clear(p.msgs)
-	p.msgs = p.msgs[:0]
+	p.slots, p.read = p.slots[:0], 0
 }
 
 // pager turns an archive, which comes in pieces of any size, into pages.
@@ -56,7 +56,7 @@ func (g *pager) write(piece []byte, full func(*page) error) error {
 		if err := g.fill(kind, data); err != nil {
 			return err
 		}
-		if len(g.page.msgs) > 0 {
+		if len(g.page.slots) > 0 {
 			if err := g.turn(full); err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ func (g *pager) fill(kind byte, data []byte) error {
 	}
 	p := g.page
 	if have := len(p.buf); cap(p.buf)-have < n {
-		// No message of this page is lent yet, so it can move.
+		// Nothing of this page is lent yet, so it can move.
 		b := make([]byte, have, max(have+n, g.need+pageSize))
 		copy(b, p.buf)
 		p.buf = b
@@ -88,9 +88,7 @@ func (g *pager) fill(kind byte, data []byte) error {
 	if len(p.buf)-g.parsed < g.need {
 		return nil
 	}
-	var used int
-	p.msgs, used, g.need, err = g.arch.parse(p.buf[g.parsed:], p.msgs)
-	g.parsed += used
+	p.slots, g.parsed, g.need, err = g.arch.parse(p.buf, g.parsed, p.slots)
 	return err
 }
 

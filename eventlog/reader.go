@@ -68,7 +68,7 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 
 // open opens the source that suits the distance.
 func (r *Reader) open(ctx context.Context, st State) (source, error) {
-	if !r.cfg.keyed && bulkPays(st, r.cursor, r.end) && !r.f.bulkOff.Load() {
+	if !r.cfg.keyed && bulkPays(st, r.cursor, r.end, r.f.bulkLeast) && !r.f.bulkOff.Load() {
 		b, err := r.f.openBulk(ctx, r.cursor, r.cfg.trimmed)
 		if err == nil {
 			return b, nil

@@ -148,3 +148,14 @@ func (r *bulkRun) fresh() *page {
 		return &page{buf: make([]byte, 0, pageSize)}
 	}
 }
+
+// giveBack takes a page that nobody reads any more.
+func (r *bulkRun) giveBack(p *page) {
+	p.release()
+	if cap(p.buf) <= pageSpare {
+		select {
+		case r.free <- p:
+		default:
+		}
+	}
+}
