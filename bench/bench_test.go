@@ -66,7 +66,8 @@ func TestEveryCase(t *testing.T) {
 		"append/sync", "append/64", "append/64-async", "append/64-occ", "append/10events", "append/64-synced", "append/r3-64",
 		"import/single", "import/packed20",
 		"replay/raw", "replay/typed", "replay/typed-reflect",
-		"restart/full", "restart/snapshot", "restart/open-clean", "restart/open-kill",
+		"restart/full", "restart/snapshot", "restart/open-clean", "restart/open-kill", "restart/overhead", "restart/long-log",
+		"snapshot/restore", "snapshot/pause", "snapshot/overhead", "snapshot/delta-bytes",
 		"follow/latency", "follow/latency-p99",
 	}
 	if testing.Short() {

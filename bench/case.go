@@ -19,8 +19,9 @@ type benchCase struct {
 	figures []figure
 	unit    string
 	ratio   ratioKind
-	// floor is the least ratio at full size; below, the run fails.
-	floor float64
+	// At full size the run fails where the ratio is below floor or, where they
+	// are set, above ceiling, or our own figure above limit.
+	floor, ceiling, limit float64
 
 	// setup prepares what both sides share; it isn't timed and runs once.
 	setup func(ctx context.Context, e *env) error
@@ -75,6 +76,8 @@ const (
 	unitCommits = "commits/s"
 	unitEvents  = "events/s"
 	unitMillis  = "ms"
+	unitKeys    = "keys/s"
+	unitBytes   = "bytes"
 )
 
 func (c *benchCase) allFigures() []figure {
@@ -87,7 +90,7 @@ func (c *benchCase) allFigures() []figure {
 // allCases is the registry. It is made anew for each run, since cases keep
 // what their setup found.
 func allCases() []*benchCase {
-	return slices.Concat(appendCases(), importCases(), replayCases(), restartCases(), followCases())
+	return slices.Concat(appendCases(), importCases(), replayCases(), restartCases(), overheadCases(), snapshotCases(), followCases())
 }
 
 func choose(all []*benchCase, re *regexp.Regexp) ([]*benchCase, error) {

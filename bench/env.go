@@ -35,11 +35,14 @@ type sizes struct {
 	many    int // appends by 64 callers
 	batches int // commits of ten events
 	follow  int // appends that are followed
+	rows    int // of a wide table
+	changed int // rows between two snapshots
+	cuts    int // snapshots of which the pause is measured
 }
 
 var (
-	fullSizes  = sizes{events: 1_000_000, keys: 10_000, tail: 1_000, one: 20_000, many: 100_000, batches: 300, follow: 5_000}
-	quickSizes = sizes{events: 10_000, keys: 1_000, tail: 100, one: 300, many: 3_000, batches: 5, follow: 100}
+	fullSizes  = sizes{events: 1_000_000, keys: 10_000, tail: 1_000, one: 20_000, many: 100_000, batches: 300, follow: 5_000, rows: 1_000_000, changed: 1_000, cuts: 120}
+	quickSizes = sizes{events: 10_000, keys: 1_000, tail: 100, one: 300, many: 3_000, batches: 5, follow: 100, rows: 20_000, changed: 100, cuts: 10}
 )
 
 // env is what the cases of a run share: a directory, sizes, and the log that

@@ -18,11 +18,24 @@ type row struct {
 // reporter prints rows as they come.
 type reporter interface{ report(row) error }
 
-// errFloor is a ratio that is worse than what the case promises.
-var errFloor = errors.New("below its floor")
+// errFloor is a figure that is worse than what the case promises.
+var errFloor = errors.New("worse than promised")
 
-// measureAll measures the cases one after another. A ratio below its floor
-// makes the run fail at its end; everything else at once.
+// promised says where a row is worse than its case promises.
+func (c *benchCase) promised(r row) error {
+	switch q := r.quotient.median; {
+	case q < c.floor:
+		return fmt.Errorf("%s: %w: ratio %.3g, at least %.3g", r.name, errFloor, q, c.floor)
+	case c.ceiling > 0 && q > c.ceiling:
+		return fmt.Errorf("%s: %w: ratio %.3g, at most %.3g", r.name, errFloor, q, c.ceiling)
+	case c.limit > 0 && r.ours.median > c.limit:
+		return fmt.Errorf("%s: %w: %.3g %s, at most %.3g", r.name, errFloor, r.ours.median, r.unit, c.limit)
+	}
+	return nil
+}
+
+// measureAll measures the cases one after another. A figure that is
+// worse than promised makes the run fail at its end; everything else at once.
 func measureAll(ctx context.Context, e *env, prof *profiler, cases []*benchCase, rounds int, out reporter) error {
 	var low []error
 	for _, c := range cases {
@@ -34,8 +47,8 @@ func measureAll(ctx context.Context, e *env, prof *profiler, cases []*benchCase,
 			if err := out.report(r); err != nil {
 				return err
 			}
-			if !e.quick && r.quotient.median < c.floor {
-				low = append(low, fmt.Errorf("%s: %w: ratio %.3g, at least %.3g", r.name, errFloor, r.quotient.median, c.floor))
+			if err := c.promised(r); err != nil && !e.quick {
+				low = append(low, err)
 			}
 		}
 	}

@@ -15,12 +15,6 @@ func restartCases() []*benchCase {
 	return append([]*benchCase{restartFull(), restartSnapshot()}, openCases()...)
 }
 
-// account is what the projection keeps of each key.
-type account struct {
-	Count uint64 `msgpack:"count"`
-	Cents uint64 `msgpack:"cents"`
-}
-
 type accounts = projection.Table[string, account]
 
 func newAccounts(feed *eventlog.Feed) *accounts {
@@ -147,7 +141,6 @@ func restartSnapshot() *benchCase {
 		},
 		ours: func(ctx context.Context, e *env, c *clock) (sample, error) {
 			// What it finds must be there in the next round too: nothing is saved.
-			quiet := projection.Policy{Events: 1 << 62, Bytes: 1 << 62, NotOnClose: true}
 			return start(ctx, dir, c, projection.Config{Snapshots: quiet}, uint64(e.tail))
 		},
 		base: func(ctx context.Context, e *env, c *clock) (sample, error) {

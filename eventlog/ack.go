@@ -79,7 +79,9 @@ func (a ack) outcome() ackOutcome {
 }
 
 // definite503 are errors of the class "unavailable" that waiting doesn't
-// mend: storage that is full, and limits of the account.
+// mend: storage that is full, and limits of the account. They are definite on
+// replicated streams, too: the leader looks at its limits before it proposes
+// a message to the others, and not again when it is applied.
 var definite503 = []jetstream.ErrorCode{codeServerFull, codeStorageFull, codeStoreFailed}
 
 // actual reads the sequence out of "wrong last sequence: N".

@@ -90,7 +90,7 @@ func (f *Feed) openBulk(ctx context.Context, after uint64, trimmed bool) (*bulk,
 		default:
 		}
 	}, "$JS.SNAPSHOT.ACK."+f.stream+".")
-	if err := r.start(ctx); err != nil {
+	if err := r.start(ctx, after, trimmed); err != nil {
 		r.end()
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (f *Feed) openBulk(ctx context.Context, after uint64, trimmed bool) (*bulk,
 
 // start asks for the backup. It is asked for once: a second one would come in
 // between.
-func (r *bulkRun) start(ctx context.Context) (err error) {
+func (r *bulkRun) start(ctx context.Context, after uint64, trimmed bool) (err error) {
 	l := r.f.log
 	inbox := l.nc.NewInbox()
 	if r.sub, err = l.nc.Subscribe(inbox, r.receive); err != nil {
@@ -124,8 +124,7 @@ func (r *bulkRun) start(ctx context.Context) (err error) {
 		return err
 	}
 	var resp struct {
-		Error  *jetstream.APIError    `json:"error"`
-		Config jetstream.StreamConfig `json:"config"`
+		Error *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(answer.Data, &resp); err != nil {
 		return err
@@ -133,8 +132,9 @@ func (r *bulkRun) start(ctx context.Context) (err error) {
 	if resp.Error != nil {
 		return resp.Error
 	}
-	if resp.Config.Metadata[metaIncarnation] != r.f.incarnation {
-		return errors.New("the stream is another one") // the tail finds out
+	// The backup is of the stream that was there until now.
+	if _, err := r.f.rangeCheck(ctx, after, trimmed); err != nil {
+		return err
 	}
 	r.wg.Go(r.unpack)
 	return nil

@@ -56,6 +56,9 @@ func (h *commitHeaders) collect(b headers) error {
 // as c does.
 func (d *decoder) decode(c *Commit, m *message) error {
 	f := d.f
+	if f.adopted != nil {
+		return f.adopted.decode(f, c, m)
+	}
 	var h commitHeaders
 	if err := h.collect(m.header); err != nil {
 		return fmt.Errorf("eventlog: %s@%d: %w: headers: %w", f.name, m.seq, ErrCorrupt, err)
@@ -84,7 +87,10 @@ func (d *decoder) decode(c *Commit, m *message) error {
 		}
 	}
 	c.Feed, c.Seq, c.Time, c.Key, c.ID = f.name, m.seq, m.time(), key, d.id(h.id, m.seq)
-	c.msg, c.reg, c.codec, c.parts = *m, f.reg, codec, parts
+	c.msg, c.reg, c.codec, c.parts, c.evolved = *m, f.reg, codec, parts, nil
+	if ev := f.reg.evolution; ev != nil {
+		ev.apply(c)
+	}
 	return nil
 }
 

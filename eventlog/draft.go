@@ -130,6 +130,9 @@ func (m *outgoing) with(name, value string) outgoing {
 // afterwards; it touches nothing else. Where p has a payload already, its
 // memory is used again.
 func (f *Feed) prepare(p *prepared, d Draft) (err error) {
+	if f.adopted != nil {
+		return &ReadOnlyError{Feed: f.name, Stream: f.stream}
+	}
 	p.draft, p.id, p.events, p.natural = d, d.ID, len(d.Events), d.ID != ""
 	if d.Expect.previous {
 		return fmt.Errorf("eventlog: append to %s/%s: %w: ExpectPrevious is for the appends of an Ordered handle", f.name, d.Key, ErrInvalid)

@@ -18,6 +18,8 @@ var (
 	ErrInvalidType = errors.New("invalid event type")
 	// ErrUnknownType: the log holds an event whose type isn't registered.
 	ErrUnknownType = errors.New("unknown event type")
+	// ErrUpcast: an old event can't be turned into what the program knows.
+	ErrUpcast = errors.New("upcast failed")
 	// ErrUnknownFeed: no such feed has been opened.
 	ErrUnknownFeed = errors.New("unknown feed")
 	// ErrTooLarge: the commit is larger than the server takes. Nothing was

@@ -42,6 +42,8 @@ type Commit struct {
 	reg   *registry
 	codec Codec
 	parts []part
+	// evolved is nil where the events are read as they were stored.
+	evolved *evolved
 }
 
 // part is one event inside a commit's payload.
@@ -50,7 +52,8 @@ type part struct {
 	data []byte
 }
 
-// Len is the number of events, at least 1.
+// Len is the number of events: at least 1, unless the feed leaves events out
+// (SkipUnknown, UpcastMany).
 func (c *Commit) Len() int { return len(c.parts) }
 
 // Position is the commit's own.
@@ -92,10 +95,10 @@ func (e Event) ID() string {
 	if e.commit == nil {
 		return ""
 	}
-	if e.commit.Len() == 1 {
-		return e.commit.ID
+	if e.commit.evolved != nil {
+		return e.commit.evolvedID(e.Index)
 	}
-	return e.commit.eventID(e.Index)
+	return e.commit.storedID(e.Index, len(e.commit.parts))
 }
 
 // Causation is the ID of the event or command that caused this one, or "".
@@ -140,6 +143,11 @@ func (e Event) Decode(v any) (err error) {
 		}
 	}()
 	defer guard("decoding", &err)
+	if e.commit.evolved != nil || e.commit.reg.evolution != nil {
+		if done, err := e.decodeEvolved(v); done {
+			return err
+		}
+	}
 	return e.commit.codec.Decode(e.data, v)
 }
 
@@ -151,8 +159,10 @@ func (e Event) Value() (any, error) {
 	}
 	t, ok := e.commit.reg.byName[e.Type]
 	if !ok {
-		return nil, &TypeError{Feed: e.Feed, Type: strconv.Quote(e.Type), class: ErrUnknownType,
-			Reason: fmt.Sprintf("found at %s and not registered: open the feed with eventlog.Type for it", e.Position())}
+		if err := e.Problem(); err != nil {
+			return nil, err
+		}
+		return e.raw(), nil
 	}
 	v, err := t.decode(e.commit.codec, e.data)
 	if err != nil {

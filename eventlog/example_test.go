@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 )
@@ -122,4 +123,65 @@ func ExampleFollow() {
 	// accounts@2
 	// accounts@3
 	// context canceled
+}
+
+// What an old program stored is read as today's: under another name, in
+// another shape, one event as several.
+func ExampleUpcast() {
+	type OpenedV1 struct{ Name string }
+	type Transferred struct{ Cents, Fee int64 }
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "bank")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	log, err := eventlog.Open(ctx, eventlog.Options{App: "bank", Dir: dir})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer log.Close()
+	old, err := log.Feed(ctx, "accounts",
+		eventlog.Type[OpenedV1]("opened"), eventlog.Type[Deposited]("paid"), eventlog.Type[Transferred]("transferred"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = old.Append(ctx, "acct-42", eventlog.ExpectNew, OpenedV1{"Ada"}, Deposited{1000}, Transferred{Cents: 500, Fee: 1})
+	fmt.Println(err)
+
+	// The program of today, here in the same process.
+	now, err := eventlog.Open(ctx, eventlog.Options{App: "bank", Conn: log.Conn()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer now.Close()
+	accounts, err := now.Feed(ctx, "accounts",
+		eventlog.Type[Opened]("opened.v2"), eventlog.Type[Deposited]("deposited"),
+		eventlog.Alias[Deposited]("paid"),
+		eventlog.Upcast("opened", func(o OpenedV1) (Opened, error) { return Opened{Owner: o.Name}, nil }),
+		eventlog.UpcastMany("transferred", func(t Transferred) ([]any, error) {
+			return []any{Deposited{-t.Cents}, Deposited{-t.Fee}}, nil
+		}, eventlog.Into[Deposited]()))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for e, err := range accounts.Read(ctx) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		v, err := e.Value()
+		fmt.Printf("%v %s %+v %v\n", e.Position(), e.Type, v, err)
+	}
+	// Output:
+	// <nil>
+	// accounts@1 opened.v2 {Owner:Ada} <nil>
+	// accounts@1.1 deposited {Cents:1000} <nil>
+	// accounts@1.2 deposited {Cents:-500} <nil>
+	// accounts@1.3 deposited {Cents:-1} <nil>
 }

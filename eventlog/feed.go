@@ -29,6 +29,7 @@ type Feed struct {
 	prefix      string // of subjects: "<app>.<feed>."
 	incarnation string
 	reg         *registry
+	adopted     *adoption // nil for feeds of our own
 	writer      *writer
 	batches     *batcher
 	ids         *identityCache
@@ -82,7 +83,23 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 		}
 		return f, nil
 	}
-	f = &Feed{
+	f = l.newFeed(name, reg)
+	if err := f.openStream(ctx, reg.open); err != nil {
+		return nil, err
+	}
+	if err := f.startWriting(); err != nil {
+		return nil, err
+	}
+	f.keeper.start()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.feeds[name] = f
+	return f, nil
+}
+
+// newFeed is a feed that isn't open yet.
+func (l *Log) newFeed(name string, reg *registry) *Feed {
+	f := &Feed{
 		keeper:  newKeeper(),
 		log:     l,
 		name:    name,
@@ -97,25 +114,22 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	}
 	f.keeper.f = f
 	f.syncer = newSyncer(f)
-	if err := f.openStream(ctx, reg.open); err != nil {
-		return nil, err
-	}
+	return f
+}
+
+// startWriting starts what appends go through.
+func (f *Feed) startWriting() (err error) {
 	if f.writer, err = newWriter(f); err != nil {
-		return nil, err
+		return err
 	}
 	if f.batches, err = newBatcher(f); err != nil {
 		f.writer.close()
-		return nil, err
 	}
-	f.keeper.start()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.feeds[name] = f
-	return f, nil
+	return err
 }
 
 func (r *registry) same(o *registry) bool {
-	return r.codec.Name() == o.codec.Name() && maps.EqualFunc(r.byName, o.byName, func(a, b *eventType) bool { return a.goType == b.goType })
+	return r.codec.Name() == o.codec.Name() && r.evolution.same(o.evolution) && maps.EqualFunc(r.byName, o.byName, func(a, b *eventType) bool { return a.goType == b.goType })
 }
 
 // Name is the feed's name.
@@ -131,13 +145,25 @@ func (f *Feed) Incarnation() string { return f.incarnation }
 // Log is the log that the feed belongs to.
 func (f *Feed) Log() *Log { return f.log }
 
-// Subject is the subject that commits of a key are stored under.
+// Subject is the subject that commits of a key are stored under; of an
+// adopted feed, a filter that may have wildcards.
 func (f *Feed) Subject(key string) (string, error) {
+	if f.adopted != nil {
+		return f.adopted.subjectOf(key)
+	}
 	enc, err := encodeKey(key)
 	if err != nil {
 		return "", err
 	}
 	return f.prefix + enc, nil
+}
+
+// everything is a filter that all messages of the feed's stream match.
+func (f *Feed) everything() string {
+	if f.adopted != nil {
+		return ">"
+	}
+	return f.prefix + ">"
 }
 
 func (f *Feed) close() {

@@ -160,6 +160,9 @@ func (l *Log) heedFailures() {
 
 // usable says whether the feed takes appends.
 func (f *Feed) usable(key string) error {
+	if f.adopted != nil {
+		return &ReadOnlyError{Feed: f.name, Stream: f.stream}
+	}
 	if f.closed.Load() {
 		return fmt.Errorf("eventlog: append to %s/%s: %w", f.name, key, ErrClosed)
 	}
@@ -167,7 +170,8 @@ func (f *Feed) usable(key string) error {
 }
 
 // Drift is how the stream's settings differ from those that the feed would be
-// created with, as the server said last: when the feed was opened, and since
+// created with; of an adopted feed, those by which its owner lets go of
+// messages. It is as the server said last: when the feed was opened, and since
 // then at least every 10 s. It asks nothing. The slice is the caller's.
 func (f *Feed) Drift() []Drift {
 	f.keeper.mu.Lock()
@@ -183,6 +187,9 @@ func (f *Feed) Drift() []Drift {
 func (f *Feed) Check(ctx context.Context) error {
 	acked := f.keeper.top.Load()
 	st, err := f.State(ctx)
+	if f.adopted != nil && err == nil && st.Incarnation != f.incarnation {
+		return &RecreatedError{Feed: f.name, Stream: f.stream, Known: f.incarnation, Found: st.Incarnation}
+	}
 	if barred := f.keeper.refusal(); barred != nil {
 		return barred
 	}

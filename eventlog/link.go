@@ -1,10 +1,12 @@
 package eventlog
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 )
 
 // link carries a feed's publishes to the server, and its answers back.
@@ -23,18 +25,45 @@ type link interface {
 type answer func(token uint64, data []byte, noResponders bool)
 
 // openLink opens the fastest link that the log allows: a connection of its
-// own to an embedded server, else the log's connection.
+// own to the embedded server or to the stream's leader elsewhere, else the
+// log's connection.
 func (f *Feed) openLink(deliver answer) (link, error) {
+	nc := f.log.nc
 	if f.log.embedded != nil {
-		l, err := newWireLink(f.log.embedded.srv, deliver)
+		l, err := newWireLink(context.Background(), embeddedDialer{f.log.embedded.srv}, "_INBOX.tm."+nuid.Next()+".", deliver)
 		if err == nil {
+			l.start()
 			return l, nil
 		}
 		f.log.opts.Logger.Warn().Err(err).Str("feed", f.name).Msg("eventlog: writing through the common connection")
 	}
-	l := &clientLink{nc: f.log.nc, inbox: f.log.nc.NewInbox() + "."}
-	var err error
-	if l.sub, err = l.nc.Subscribe(l.inbox+">", func(m *nats.Msg) {
+	if f.log.embedded == nil && canDial(nc) {
+		return f.openRemote(remoteDialer{f}, deliver)
+	}
+	return openClientLink(nc, deliver)
+}
+
+// openRemote is a connection of its own, or the log's where that fails.
+func (f *Feed) openRemote(d wireDialer, deliver answer) (link, error) {
+	nc := f.log.nc
+	spare, err := openClientLink(nc, deliver)
+	if err != nil {
+		return nil, err
+	}
+	l, err := newWireLink(context.Background(), d, nc.NewInbox()+".", deliver)
+	if err != nil {
+		f.log.opts.Logger.Debug().Err(err).Str("feed", f.name).Msg("eventlog: writing through the common connection")
+		return spare, nil
+	}
+	l.spare = spare
+	l.denied = func(err error) { f.log.denials.note(f.log.inboxPrefix(), nc.Stats().Reconnects, err) }
+	l.start()
+	return l, nil
+}
+
+func openClientLink(nc *nats.Conn, deliver answer) (_ *clientLink, err error) {
+	l := &clientLink{nc: nc, inbox: nc.NewInbox() + "."}
+	if l.sub, err = nc.Subscribe(l.inbox+">", func(m *nats.Msg) {
 		head, _, _ := strings.Cut(m.Subject[len(l.inbox):], ".")
 		if token, err := strconv.ParseUint(head, 36, 64); err == nil {
 			deliver(token, m.Data, len(m.Data) == 0 && m.Header.Get("Status") == "503")

@@ -23,6 +23,7 @@ type Log struct {
 	embedded *embedded
 	ownConn  bool
 	denials  denials
+	session  string
 	unhear   func() // gives the connection its error handler back
 
 	opening sync.Mutex // held while a feed is opened; taken before mu
@@ -49,7 +50,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), ended: make(chan struct{})}
+	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), ended: make(chan struct{}), session: newSession(opts)}
 	if opts.Domain != "" {
 		l.api = "$JS." + opts.Domain + ".API"
 	}
@@ -169,7 +170,11 @@ func (l *Log) Heads(ctx context.Context) (timeframe.Timeframe, error) {
 		if err != nil {
 			return at, err
 		}
-		if at, err = at.With(f.name, st.Last); err != nil {
+		last, err := f.Reach(ctx, st)
+		if err != nil {
+			return at, err
+		}
+		if at, err = at.With(f.name, last); err != nil {
 			return at, err
 		}
 	}

@@ -43,14 +43,26 @@ type Metrics struct {
 	Read      uint64 // commits read, by all readers
 	Bulk      uint64 // messages that readers took from backups of the stream, markers too
 	Restarts  uint64 // how often a reader had to start its consumer again
+	// Of an adopted feed, by all readers: messages that no layout is for, and
+	// sequences that were gone when reading came to them, before the first one
+	// that the stream has, and behind it.
+	Foreign, Trimmed, Deleted uint64
+	Unknown                   uint64 // events that were left out since their type isn't registered (SkipUnknown), by all readers
 }
 
 // Metrics returns the feed's counters.
 func (f *Feed) Metrics() Metrics {
 	s := &f.stats
-	return Metrics{
+	m := Metrics{
 		Feed: f.name, Commits: s.commits.Load(), Events: s.events.Load(), Bytes: s.bytes.Load(),
 		Conflicts: s.conflicts.Load(), Ambiguous: s.ambiguous.Load(), Refused: s.refused.Load(),
 		Retries: s.retries.Load(), InFlight: len(f.writer.slots) + len(f.batches.slots), Read: s.read.Load(), Bulk: s.bulk.Load(), Restarts: s.restarts.Load(),
 	}
+	if ev := f.reg.evolution; ev != nil {
+		m.Unknown = ev.skipped.Load()
+	}
+	if a := f.adopted; a != nil {
+		m.Foreign, m.Trimmed, m.Deleted = a.foreign.Load(), a.trimmed.Load(), a.deleted.Load()
+	}
+	return m
 }

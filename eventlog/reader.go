@@ -46,14 +46,24 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 			return nil, err
 		}
 	}
+	// What others have let go of is passed over, and counted.
+	cfg.trimmed = cfg.trimmed || f.adopted != nil
+	r.cfg.trimmed = cfg.trimmed
 	st, err := f.rangeCheck(ctx, cfg.after, cfg.trimmed)
 	if err != nil {
 		return nil, err
 	}
+	if f.adopted != nil && !cfg.keyed && st.First > r.cursor+1 {
+		f.adopted.missing(r.cursor+1, st.First)
+	}
 	// Without After it can only be what is left: st.First is at least 1.
 	r.cursor = max(r.cursor, st.First-1)
 	if !cfg.follow || cfg.until <= st.Last {
-		if err := r.bound(ctx, st.Last); err != nil {
+		last, err := f.Reach(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.bound(ctx, last); err != nil {
 			return nil, err
 		}
 	}
@@ -215,6 +225,10 @@ func (r *Reader) account(ctx context.Context, seq uint64) error {
 	if r.cfg.keyed || seq == r.cursor+1 {
 		return nil
 	}
+	if a := r.f.adopted; a != nil {
+		a.missing(r.cursor+1, seq)
+		return nil
+	}
 	st, err := r.f.State(ctx)
 	if err != nil {
 		return err
@@ -245,7 +259,7 @@ func (r *Reader) idle(ctx context.Context) error {
 	}
 	subject := r.filter
 	if subject == "" {
-		subject = r.f.prefix + ">"
+		subject = r.f.everything()
 	}
 	next, ok, err := r.f.get(ctx, getRequest{Seq: r.cursor + 1, NextFor: subject})
 	switch {

@@ -22,6 +22,7 @@ const (
 	codeStreamNameInUse   = 10058 // stream name already in use with a different configuration
 	codeNoStream          = 10059 // stream not found
 	codeAccountFull       = 10002 // resource limits exceeded for account
+	codeNoPeers           = 10005 // no suitable peers for placement
 	codeServerFull        = 10023 // insufficient resources: the server's store is full
 	codeMemoryFull        = 10028 // insufficient memory resources available
 	codeStorageFull       = 10047 // insufficient storage resources available
@@ -68,9 +69,10 @@ type State struct {
 // ServerError with the server's code 10059.
 func (f *Feed) State(ctx context.Context) (State, error) {
 	var resp struct {
-		Error  *jetstream.APIError    `json:"error"`
-		Config jetstream.StreamConfig `json:"config"`
-		State  struct {
+		Error   *jetstream.APIError    `json:"error"`
+		Created time.Time              `json:"created"`
+		Config  jetstream.StreamConfig `json:"config"`
+		State   struct {
 			Messages    uint64    `json:"messages"`
 			Bytes       uint64    `json:"bytes"`
 			FirstSeq    uint64    `json:"first_seq"`
@@ -84,12 +86,14 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 	}
 	if resp.Error != nil {
 		err := f.serverError(ctx, "state", resp.Error)
-		if resp.Error.ErrorCode == codeNoStream {
+		if resp.Error.ErrorCode == codeNoStream && f.adopted == nil {
 			f.keeper.gone()
 		}
 		return State{}, err
 	}
-	f.keeper.look(resp.Config)
+	if f.adopted == nil {
+		f.keeper.look(resp.Config)
+	}
 	st := State{
 		Incarnation: resp.Config.Metadata[metaIncarnation],
 		First:       resp.State.FirstSeq,
@@ -103,6 +107,10 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 		// A stream that never held a message says 0 and one that was purged
 		// says last+1; the latter serves both.
 		st.First = st.Last + 1
+	}
+	if f.adopted != nil {
+		st.Incarnation = f.adopted.identity(resp.Created)
+		f.adopted.first.Store(st.First)
 	}
 	return st, nil
 }

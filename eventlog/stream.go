@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -36,13 +37,15 @@ func Repair() FeedOption {
 // a feed that can be opened, and a stream that was ever used is known.
 func (f *Feed) openStream(ctx context.Context, o openOptions) error {
 	outer := ctx
-	ctx, cancel := context.WithTimeout(ctx, 4*f.log.opts.RequestTimeout)
+	patience, begun := f.log.opts.RequestTimeout, time.Now()
+	ctx, cancel := context.WithTimeout(ctx, openPatience*patience)
 	defer cancel()
 	for {
 		again, err := f.tryOpen(ctx, o)
 		switch {
 		case isStreamProblem(err):
 			return err
+		case openAgain(err, time.Since(begun), patience) && pauseOpening(ctx):
 		case err != nil:
 			return f.serverError(outer, "open", err)
 		case !again:

@@ -64,8 +64,12 @@ func (f *Feed) markerSubject(tag string) (string, error) {
 	return f.prefix + tagToken + enc, nil
 }
 
-// isMarker says whether a message is a marker and not a commit.
+// isMarker says whether a message is a marker and not a commit; or is passed
+// over in an adopted feed.
 func (f *Feed) isMarker(m *message) bool {
+	if f.adopted != nil {
+		return f.adopted.passes(m)
+	}
 	return len(m.subject) > len(f.prefix) && m.subject[len(f.prefix)] == '$' && strings.HasPrefix(m.subject[len(f.prefix):], tagToken)
 }
 

@@ -20,6 +20,13 @@ func NameOf[T any](f *Feed) (string, error) {
 		return et.name, nil
 	}
 	e := &TypeError{Feed: f.name, Type: t.String(), class: ErrInvalidType}
+	if t == reflect.TypeFor[Raw]() {
+		if f.reg.keeps() {
+			return AnyUnknown, nil
+		}
+		e.Reason = "events of unknown types are kept where the feed is opened with eventlog.Unknown(eventlog.KeepUnknown)"
+		return "", e
+	}
 	e.Reason = fmt.Sprintf("not registered: open the feed with eventlog.Type[%s](\"a-stable-name\")", t)
 	if t.Kind() == reflect.Pointer && f.reg.byType[t.Elem()] != nil {
 		e.Reason = fmt.Sprintf("registered as a value: use %s", t.Elem())
@@ -34,7 +41,8 @@ func Decode[T any](e Event) (T, error) {
 	return v, err
 }
 
-// Knows says whether an event type of this name is registered.
+// Knows says whether an event type of this name is registered. Events of a
+// name with an Alias or Upcast have another one when they are read.
 func (f *Feed) Knows(typeName string) bool {
 	_, ok := f.reg.byName[typeName]
 	return ok

@@ -27,6 +27,8 @@ type registry struct {
 	codecs map[string]Codec
 	codec  Codec // of what is appended
 	open   openOptions
+	// evolution is nil where all is read as it is stored.
+	evolution *evolution
 }
 
 // FeedOption configures a feed when it is opened.
@@ -40,6 +42,8 @@ type feedConfig struct {
 	types    []*eventType
 	codec    Codec
 	codecs   []Codec
+	steps    []*upcaster
+	unknown  UnknownPolicy
 	open     openOptions
 	problems problems
 }
@@ -114,6 +118,7 @@ func newRegistry(feed string, opts []FeedOption) (*registry, error) {
 	for _, t := range cfg.types {
 		r.addType(t, &cfg.problems)
 	}
+	r.compile(&cfg)
 	if cfg.codec == nil {
 		cfg.problems.add("a nil codec")
 		cfg.codec = MsgPack
@@ -130,7 +135,7 @@ func (r *registry) addType(t *eventType, p *problems) {
 		return
 	}
 	if o, ok := r.byType[t.goType]; ok {
-		p.add("type %s is registered as %q and as %q", t.goType, o.name, t.name)
+		p.add("type %s is registered as %q and as %q: give one of them as an Alias, which is read and not appended", t.goType, o.name, t.name)
 		return
 	}
 	r.byName[t.name], r.byType[t.goType] = t, t

@@ -23,7 +23,6 @@ func (r *bulkRun) unpack() {
 		} else {
 			select {
 			case m = <-r.chunks:
-				heard = time.Now()
 				r.pay(m)
 			case e := <-r.denied:
 				r.err = e

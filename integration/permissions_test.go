@@ -24,6 +24,7 @@ var projecting = []string{
 	"$JS.API.DIRECT.GET.KV_a_snapshots.>", "$JS.API.STREAM.PURGE.KV_a_snapshots",
 	"$JS.API.CONSUMER.CREATE.KV_a_snapshots.>", "$JS.API.CONSUMER.DELETE.KV_a_snapshots.*", "$JS.FC.KV_a_snapshots.>",
 	"$KV.a_snapshots.>",
+	"$JS.API.STREAM.INFO.KV_a_leases", "$JS.API.STREAM.CREATE.KV_a_leases", "$JS.API.STREAM.MSG.GET.KV_a_leases", "$KV.a_leases.>",
 }
 
 // The permissions that the manual lists are enough to append, to project, to

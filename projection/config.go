@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -27,6 +28,10 @@ type Config struct {
 	// Store keeps the snapshots. Default: the bucket <app>_snapshots on the
 	// log's server.
 	Store Store
+	// Leases decide which process saves a unit that several run: one at a
+	// time, the others follow, and take over when it is gone. Default: those
+	// in the bucket <app>_leases on the log's server, expiring after 10 s.
+	Leases *lease.Manager
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved.
@@ -40,6 +45,14 @@ type Config struct {
 	// Stopped is told when a projection stops for good. It is called on the
 	// unit's goroutine.
 	Stopped func(*StoppedError)
+	// Diverged is told when this process finds that another one came to a
+	// different state from the same events. Both go on. It may be called by
+	// several goroutines.
+	Diverged func(*DivergedError)
+	// CompareEvery is how often this process compares its digests with the
+	// snapshots of a unit that another one saves (default 1 minute; negative:
+	// only when CompareSnapshots asks).
+	CompareEvery time.Duration
 	// Logger is the log's unless set.
 	Logger *zerolog.Logger
 }
@@ -70,6 +83,7 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 	c.Snapshots.Events = cmp.Or(c.Snapshots.Events, 1000)
 	c.Snapshots.Bytes = cmp.Or(c.Snapshots.Bytes, 16<<20)
 	c.Snapshots.MinInterval = cmp.Or(c.Snapshots.MinInterval, time.Second)
+	c.CompareEvery = cmp.Or(c.CompareEvery, time.Minute)
 	if c.Logger == nil {
 		l := log.Logger()
 		c.Logger = &l
@@ -83,6 +97,16 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 			return c, fmt.Errorf("projection: snapshots: %w", err)
 		}
 		c.Store = s
+	}
+	if c.Leases == nil && !c.NoSnapshots {
+		m, err := lease.New(lease.Options{
+			App: log.App(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(), Session: log.Session(),
+			Replicas: log.Replicas(), Memory: log.InMemory(), Logger: *c.Logger,
+		})
+		if err != nil {
+			return c, fmt.Errorf("projection: leases: %w", err)
+		}
+		c.Leases = m
 	}
 	return c, nil
 }
@@ -113,7 +137,7 @@ func (u *Unit) projections() (string, []*node) {
 // makeUnits checks what Start was given.
 func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	var p problems
-	var units []*unit
+	var parts []part
 	names, nodes := make(map[string]bool), make(map[string]bool)
 	for _, pr := range ps {
 		if pr == nil {
@@ -140,11 +164,12 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
 			}, &p)
 		}
-		units = append(units, newUnit(rt, name, ns))
+		parts = append(parts, part{name: name, nodes: ns})
 	}
 	if len(ps) == 0 {
 		p.add("nothing to start")
 	}
+	components := link(parts, &p)
 	if err := p.err(); err != nil {
 		for _, pr := range ps {
 			if pr != nil {
@@ -155,6 +180,11 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 			}
 		}
 		return nil, err
+	}
+	units := make([]*unit, len(components))
+	for i := range components {
+		components[i].connect()
+		units[i] = newUnit(rt, &components[i])
 	}
 	return units, nil
 }

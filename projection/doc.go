@@ -19,13 +19,15 @@
 //     Start fails with eventlog.ErrTrimmed.
 //   - Saving takes the unit's goroutine as long as there are changes since the
 //     last save; encoding and writing happen beside.
+//   - A commit goes through all tables that read one another in one step: what
+//     reconverges is called once, with the effects of all branches.
 //   - Readers of a table never see half of a commit, and never wait for I/O.
 //
 // # What you may not assume
 //
 //   - An order between events of different feeds: there is none.
-//   - That two tables are at the same position, unless they are of one Unit
-//     and nothing is being applied: reading two tables is two reads.
+//   - That two tables are at the same position: reading two tables is two
+//     reads, and View is one.
 //   - That a handler runs once for each event: after a crash, events behind
 //     the last snapshot are applied again, to the state of that snapshot. A
 //     handler must have no effect but on its table.
@@ -39,5 +41,10 @@
 // is copied first. It keeps neither its Tx nor the Event's Data. When what it
 // computes changes, raise the table's Version.
 //
-// Start is the way in; Table, On and Unit say what to run, Config how.
+// A Table is saved in proportion to what changed. A Value is one struct. A
+// Model is a type of the user's own that changes in place.
+//
+// Start is the way in; Table, On, OnChange and Unit say what to run, Config
+// how; Watch and View how to look on. docs/projections.md is about tables that
+// read tables.
 package projection

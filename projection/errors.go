@@ -19,6 +19,12 @@ var (
 	ErrClosed = errors.New("runtime closed")
 	// ErrNotRead: nothing that was started reads the feed of a position.
 	ErrNotRead = errors.New("feed not read")
+	// ErrUpstream: a table that the projection reads has stopped, so it doesn't
+	// go on either.
+	ErrUpstream = errors.New("upstream stopped")
+	// ErrNotDerived: a Derived table doesn't follow from the rows that it
+	// reads: its functions gave another result than before.
+	ErrNotDerived = errors.New("not derived from its rows")
 	// ErrNotReady: a projection isn't restored and caught up.
 	ErrNotReady = errors.New("not ready")
 )
@@ -28,12 +34,16 @@ var (
 type StoppedError struct {
 	Projection string
 	Position   eventlog.Position // of the event; only the feed where its reading failed
-	Type       string            // of the event, "" where its reading failed
+	Type       string            // of the event, "" where its reading failed, or a change was handled
+	Upstream   string            // the table whose change was handled, or which has stopped; "" for an event
 	Err        error
 	Stack      string // of a panic
 }
 
 func (e *StoppedError) Error() string {
+	if e.Upstream != "" {
+		return fmt.Sprintf("projection %q stopped at %s, behind %q: %v", e.Projection, e.Position, e.Upstream, e.Err)
+	}
 	if e.Type == "" {
 		return fmt.Sprintf("projection %q stopped: feed %q: %v", e.Projection, e.Position.Feed, e.Err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/projection"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // The events of a bank: plain structs.
@@ -120,4 +121,102 @@ func ExampleMigrate() {
 		}))
 	fmt.Println(balances.Name())
 	// Output: balances
+}
+
+// The state of a projection as it was, beside the live one.
+func ExampleAsOf() {
+	ctx := context.Background()
+	events, err := eventlog.Open(ctx, eventlog.Options{App: "shop", Memory: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer events.Close()
+	accounts, err := events.Feed(ctx, "accounts", eventlog.Type[Deposited]("deposited"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	balances := func() *projection.Table[string, int64] {
+		t := projection.NewTable[string, int64]("balances")
+		projection.On(t, accounts, func(t *projection.Tx[string, int64], e eventlog.Event, d Deposited) error {
+			t.Put(e.Key, t.Value(e.Key)+d.Cents)
+			return nil
+		})
+		return t
+	}
+	live := balances()
+	rt, err := projection.Start(ctx, events, live)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer rt.Close()
+	for _, cents := range []int64{5, 7} {
+		at, err := accounts.Append(ctx, "ada", eventlog.ExpectAny, Deposited{cents})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := rt.Wait(ctx, at); err != nil {
+			log.Fatal(err)
+		}
+	}
+	at, err := timeframe.Parse("accounts=1") // or a Runtime.Timeframe that was kept; AsOfTime takes a time
+	if err != nil {
+		log.Fatal(err)
+	}
+	then := balances()
+	if _, err := projection.AsOf(ctx, events, at, then); err != nil {
+		log.Fatal(err)
+	}
+	was, _ := then.Get("ada")
+	is, _ := live.Get("ada")
+	fmt.Println(was, is)
+	// Output: 5 12
+}
+
+// Tables can read tables: a commit goes through all of them in one step.
+func ExampleOnChange() {
+	ctx := context.Background()
+	events, err := eventlog.Open(ctx, eventlog.Options{App: "shop", Memory: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer events.Close()
+	accounts, err := events.Feed(ctx, "accounts", eventlog.Type[Deposited]("deposited"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	balances := projection.NewTable[string, int64]("balances")
+	projection.On(balances, accounts, func(t *projection.Tx[string, int64], e eventlog.Event, d Deposited) error {
+		t.Put(e.Key, t.Value(e.Key)+d.Cents)
+		return nil
+	})
+	best := projection.TopN("best", balances, 1, func(a, b int64) bool { return a > b })
+	moves := projection.NewTable[string, int]("moves")
+	projection.OnChange(moves, balances, func(t *projection.Tx[string, int], c projection.Change[string, int64]) error {
+		t.Put(c.Key, t.Value(c.Key)+1)
+		return nil
+	})
+	rt, err := projection.Start(ctx, events, balances, best, moves)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer rt.Close()
+	w := best.Watch()
+	defer w.Close()
+	for key, cents := range map[string]int64{"ada": 5, "bob": 7} {
+		at, err := accounts.Append(ctx, key, eventlog.ExpectNew, Deposited{cents}, Deposited{cents})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := rt.Wait(ctx, at); err != nil {
+			log.Fatal(err)
+		}
+	}
+	first, _ := best.Get(1)
+	n, _ := moves.Get("ada")
+	d, err := w.Next(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(first, n, d.Changes[0].Has, d.Cause.Position())
+	// Output: {bob 14} 1 true accounts@1
 }

@@ -1,9 +1,11 @@
 package projection
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -24,10 +26,20 @@ type node struct {
 	codec      eventlog.Codec
 	state      state
 	migrations map[uint64]migration
+	hops       map[uint64]hop // that migrations are made of
+	modelHops  map[uint64]migrateBytes
 	shape      string // of key and value types
+	means      string // its meaning, from the start on
+	derived    bool   // a function of the present rows of what it reads
+	unsaved    bool   // not in snapshots
+	equal      any    // func(a, b V) bool, or nil
+	history    int    // changes kept for watchers; 0: while there are any
 
-	mu       sync.Mutex // guards handlers until the start, and log after it
+	mu       sync.Mutex // guards handlers and ups until the start, and log after it
 	handlers map[string]map[string]handler
+	ups      []*edge
+	// feeds are those that the node handles events of; from the start on also
+	// those behind the tables that it reads.
 	feeds    map[string]*eventlog.Feed
 	problems problems
 	started  bool
@@ -40,9 +52,18 @@ type node struct {
 	stopped  *StoppedError
 	recovery Recovery
 	applied  uint64 // events, since the start
+	seen     []seenDigest
+	diverged *DivergedError
 	// reset: the next save must hold the whole state, since the base holds
 	// another one of this projection, or none.
 	reset bool
+	step  stepping
+	plan  planned
+
+	out   upstream // the state's changes; nil where it can't say them
+	downs []*node  // that read this one
+	// watched: the changes of each step are published.
+	watched atomic.Bool
 }
 
 // handler applies one event; its type parameters are gone.
@@ -65,23 +86,30 @@ type state interface {
 	// cut captures what changed since the last cut, in a time that depends
 	// on that alone, and starts a new cut.
 	cut() capture
+	// peek is cut without starting a new one; its encode must not be called.
+	peek() capture
 	// requeue counts a capture that couldn't be saved as changed again.
 	requeue(capture)
 	// touchAll counts every key as changed.
 	touchAll()
-	// load builds a state from entries, beside the present one, and swaps it
-	// in when all of them were good. clean says whether the entries are what
+	// load builds a state from entries, each with its digest, beside the
+	// present one, and swaps it in when all of them were good. clean says whether the entries are what
 	// the next save is relative to.
 	load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) error
 	// clear makes the state empty.
 	clear()
 }
 
-// capture is what changed between two cuts. encode may run beside the
-// reducers.
+// capture is what changed between two cuts. encode and digest may run beside
+// the reducers, but not beside those of other captures of the same state, and
+// only in the order in which the captures were taken.
 type capture interface {
 	len() int
-	encode() ([]snapshot.Change, error)
+	// encode also brings the state's digest up to the cut, which it returns.
+	// Where it fails, the digest stays as it was.
+	encode() ([]snapshot.Change, snapshot.Digest, error)
+	// digest is what encode would return as such; it changes nothing.
+	digest() (snapshot.Digest, error)
 }
 
 // feedNames are the feeds that the node reads, in order.
@@ -114,9 +142,10 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) {
 	if n.started {
 		p.add("%q was started before: make a new one for each start", n.name)
 	}
-	if len(n.handlers) == 0 {
-		p.add("%q has no handler: add one with projection.On", n.name)
+	if len(n.handlers) == 0 && len(n.ups) == 0 {
+		p.add("%q has no handler: add one with projection.On or projection.OnChange", n.name)
 	}
+	n.validDerived(p)
 	for _, f := range n.feeds {
 		if f.Log() != log {
 			p.add("%q reads feed %q of another log", n.name, f.Name())
@@ -126,9 +155,62 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) {
 	n.pos = make(map[string]uint64)
 }
 
+// validDerived checks what Derived and Unsaved promise.
+func (n *node) validDerived(p *problems) {
+	switch {
+	case n.unsaved && !n.derived:
+		p.add("%q is Unsaved, and not Derived: nothing but a replay could build it", n.name)
+	case !n.derived:
+	case len(n.handlers) > 0:
+		p.add("%q is Derived, and handles events: these aren't there any more when it is built from rows", n.name)
+	case slices.ContainsFunc(n.ups, func(e *edge) bool { return e.kind == readsState }):
+		p.add("%q is Derived, and reads the state of %q by Reads: it wouldn't be told when that changes; use OnChange", n.name, n.reads(readsState))
+	}
+}
+
+// reads names a table that the node reads in a way.
+func (n *node) reads(kind edgeKind) string {
+	for _, e := range n.ups {
+		if e.kind == kind {
+			return e.from.name
+		}
+	}
+	return ""
+}
+
+// problem notes what is wrong; after the start it is logged.
+func (n *node) problem(format string, a ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.problemLocked(format, a...)
+}
+
+func (n *node) problemLocked(format string, a ...any) {
+	n.problems.add(format, a...)
+	if n.late != nil {
+		n.late(fmt.Sprintf(format, a...))
+	}
+}
+
 // abandon takes a begin back that came to nothing.
 func (n *node) abandon() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.started, n.late = false, nil
+}
+
+// err is why the node stopped, nil while it runs.
+func (n *node) err() error {
+	n.mu.Lock()
+	u := n.unit
+	n.mu.Unlock()
+	if u == nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n.stopped == nil {
+		return nil
+	}
+	return n.stopped
 }

@@ -21,6 +21,7 @@ const (
 	FromNothing  Source = "empty"    // there was neither a snapshot nor an event
 	FromSnapshot Source = "snapshot" // restored, and the rest applied
 	FromReplay   Source = "replay"   // all events applied, from the first
+	FromRows     Source = "rows"     // built from the rows of the tables that it reads
 )
 
 // Recovery says how a projection got its state at the start.
@@ -42,6 +43,7 @@ type Recovery struct {
 type candidate struct {
 	*snapshot.Manifest
 	findings map[string]finding // by feed
+	other    bool               // of a unit that has been joined into this one
 }
 
 type finding struct {
@@ -61,19 +63,13 @@ func (u *unit) restore(ctx context.Context) error {
 	// Changes are saved relative to the newest readable snapshot, whether or
 	// not it could be used: it may hold projections of other programs.
 	var base *snapshot.Manifest
-	if len(cands) > 0 {
+	if len(cands) > 0 && !cands[0].other {
 		base = cands[0].Manifest
 	}
 	u.saver.rebase(base, newest)
-	used := make(map[*candidate]bool)
-	for _, n := range u.nodes {
-		c, err := u.restoreNode(ctx, n, cands, problems)
-		if err != nil {
-			return err
-		}
-		if c != nil {
-			used[c] = true
-		}
+	used, err := u.restoreNodes(ctx, cands, problems)
+	if err != nil {
+		return err
 	}
 	return u.aim(ctx, used, begun)
 }
@@ -83,14 +79,17 @@ func (u *unit) restore(ctx context.Context) error {
 func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, problems []string) (*candidate, error) {
 	rec := Recovery{Source: FromReplay, Skipped: slices.Clone(problems)}
 	for i := range cands {
+		if n.unsaved {
+			break
+		}
 		c := &cands[i]
 		f, err := u.fits(ctx, c, n)
 		if err != nil {
 			return nil, err
 		}
 		if f.why == "" {
-			clean := i == 0 && f.migrate == nil
-			err := n.state.load(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.migrate, clean)
+			clean := i == 0 && f.migrate == nil && !c.other && f.member.Meaning == n.meaning()
+			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -98,6 +97,9 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
 				rec.Notes, rec.Migrated = f.notes, f.migrate != nil
 				u.restored(n, f.member.At.Map(), rec, !clean)
+				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && !rec.Migrated {
+					u.remember(n, c.Tag, f.member.At, d)
+				}
 				return c, nil
 			}
 			f.why = err.Error()
@@ -113,6 +115,7 @@ func (u *unit) restored(n *node, pos map[string]uint64, rec Recovery, reset bool
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n.pos, n.recovery, n.stopped, n.applied, n.reset = pos, rec, nil, 0, reset
+	n.seen, n.diverged = nil, nil
 }
 
 // candidates asks the store. Where it can't be asked the restart takes
@@ -138,7 +141,7 @@ func (u *unit) candidates(ctx context.Context) (cands []candidate, problems []st
 		}
 		cands = append(cands, candidate{Manifest: f.Manifest, findings: make(map[string]finding)})
 	}
-	return cands, problems, newest, nil
+	return u.joined(ctx, cands), problems, newest, nil
 }
 
 // check asks the log's leader whether a candidate belongs to a feed. The
@@ -180,7 +183,18 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 	if f.why, f.migrate = n.understands(c); f.why != "" {
 		return f, nil
 	}
+	if f.why = u.disagrees(n, c); f.why != "" {
+		return f, nil
+	}
 	f.member, _ = c.Member(n.name)
+	if u.upTo != nil {
+		for feed, seq := range f.member.At.All() {
+			if seq > u.upTo[feed] {
+				f.why = fmt.Sprintf("feed %q: it is at %d, and %d is asked for", feed, seq, u.upTo[feed])
+				return f, nil
+			}
+		}
+	}
 	for _, feed := range n.feedNames() {
 		at, ok := f.member.At.Get(feed)
 		if !ok {
@@ -191,6 +205,8 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 		switch {
 		case err != nil:
 			return f, err
+		case u.feeds[feed].Adopted() && found.Verdict != timeframe.Diverged:
+			f.notes = append(f.notes, adoptedNotes(feed, found)...)
 		case found.Gap:
 			f.why = fmt.Sprintf("feed %q: %s", feed, found.Reason)
 			return f, nil
@@ -224,8 +240,8 @@ func (n *node) understands(c *candidate) (why string, m migration) {
 		}
 		return "", m
 	}
-	if member.Meaning != n.meaning() {
-		return fmt.Sprintf("the state type or the handled event types of projection %q have changed, and its version %d has not", n.name, n.version), nil
+	if member.Meaning != n.meaningIn(c) {
+		return fmt.Sprintf("the state type, the handled event types or the upcasters that lead to them have changed for projection %q, and its version %d has not", n.name, n.version), nil
 	}
 	return "", nil
 }
@@ -243,10 +259,14 @@ func (u *unit) aim(ctx context.Context, used map[*candidate]bool, begun time.Tim
 		if err != nil {
 			return fmt.Errorf("projection: unit %q: %w", u.name, err)
 		}
-		target[name] = st.Last
+		if target[name], err = f.Reach(ctx, st); err != nil {
+			return fmt.Errorf("projection: unit %q: %w", u.name, err)
+		}
 		empty = empty && st.Last == 0
 		u.cursor[name] = u.start(name)
-		if u.cursor[name]+1 < st.First {
+		if u.cursor[name]+1 < st.First && f.Adopted() {
+			u.noteDropped(name, st.First)
+		} else if u.cursor[name]+1 < st.First {
 			return fmt.Errorf("projection: unit %q: feed %q: no snapshot fits, and the log begins at %d where %d is wanted: %w%s",
 				u.name, name, st.First, u.cursor[name]+1, eventlog.ErrTrimmed, u.reasons())
 		}

@@ -64,6 +64,7 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 		rt.wg.Go(func() { u.run(run) })
 	}
 	rt.wg.Go(func() { rt.sweep(run) })
+	rt.wg.Go(func() { rt.compareOthers(run) })
 	if c.Background {
 		return rt, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -29,7 +30,10 @@ type saver struct {
 	lastCut  time.Time
 	notYet   time.Time // no save before this, after a failure
 	failures int
-	yielding bool // another process has moved the head
+	// stale: the head was moved by another process, or changes were dropped
+	// while it saved: the next save reads the head again and holds everything.
+	stale bool
+	owner *owner
 
 	status SnapshotStatus // guarded by u.mu
 }
@@ -44,6 +48,10 @@ type SnapshotStatus struct {
 	LastError string        // of the last save; "" when it succeeded
 	Pause     time.Duration // that the last cut took, during which nothing was applied
 	MaxPause  time.Duration
+
+	Owner  bool   // this process holds the unit's lease, and saves
+	Epoch  uint64 // of the lease; 0 where it isn't held
+	Holder string // who holds it instead, or why nobody can say; "" where this process does
 }
 
 type saveJob struct {
@@ -54,8 +62,11 @@ type saveJob struct {
 	events  uint64
 	bytes   uint64
 	pause   time.Duration
-	refresh bool // the head was moved: read it again, and save everything
+	turn    turn
+	refresh bool // the head was moved: read it again
+	lease   *lease.Lease
 	lineage map[string]timeframe.Lineage
+	left    map[*node]error // not saved, and why; what the base has of them stays
 }
 
 type saveResult struct {
@@ -66,15 +77,14 @@ type saveResult struct {
 
 const (
 	saveTimeout = time.Minute
-	// yieldFor is how long a unit whose head was moved by another process
-	// leaves saving to that one.
-	yieldFor = time.Minute
+	// longestWait after failures, until the next try.
+	longestWait = time.Minute
 )
 
 func newSaver(u *unit) saver {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now()}
+	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u)}
 }
 
 // rebase says what the next save is relative to.
@@ -92,10 +102,15 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || s.inFlight != nil {
+	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() || !s.u.whole() {
 		return
 	}
-	if s.events < cfg.Snapshots.Events && s.bytes < cfg.Snapshots.Bytes {
+	held, known := s.owner.held()
+	due := s.events >= cfg.Snapshots.Events || s.bytes >= cfg.Snapshots.Bytes
+	switch {
+	case !known: // it will be in a moment
+		return
+	case !due && (held == nil || !s.stale):
 		return
 	}
 	next := s.lastCut.Add(cfg.Snapshots.MinInterval)
@@ -106,16 +121,64 @@ func (s *saver) consider() {
 		s.timer.Reset(wait)
 		return
 	}
-	s.start()
+	if held == nil {
+		s.discard()
+		return
+	}
+	s.start(held)
 }
 
-func (s *saver) start() {
+// discard lets the changes go that another process saves, but for the digest
+// of tables: it is what that one's snapshots are compared with.
+func (s *saver) discard() {
+	u := s.u
+	job := &saveJob{events: s.events, bytes: s.bytes, turn: u.turn()}
+	job.cut.Tag = u.tag()
+	for _, n := range u.nodes {
+		if m, ok := n.state.(interface{ discard() }); ok {
+			m.discard() // without asking the user's code for what isn't kept
+			continue
+		}
+		job.add(n)
+	}
+	s.events, s.bytes = 0, 0
+	s.lastCut = time.Now()
+	s.stale = true
+	s.inFlight = job
+	u.rt.wg.Go(func() {
+		err := job.encode(u)
+		for _, left := range job.left {
+			err = left
+		}
+		s.results <- saveResult{job: job, err: err}
+	})
+}
+
+// add captures a node.
+func (j *saveJob) add(n *node) {
+	j.nodes = append(j.nodes, n)
+	j.parts = append(j.parts, n.state.cut())
+	j.cut.Members = append(j.cut.Members, snapshot.Member{
+		Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
+		At: n.at(), Reset: n.reset,
+	})
+}
+
+func (s *saver) start(l *lease.Lease) {
+	if s.stale {
+		for _, n := range s.u.nodes {
+			n.reset = true
+			n.state.touchAll()
+		}
+	}
 	job := s.cut()
+	job.lease, job.cut.Epoch = l, l.Epoch()
 	s.inFlight = job
 	s.u.rt.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 		defer cancel()
 		m, err := job.save(ctx, s.u)
+		fenced(ctx, l, err)
 		s.results <- saveResult{job: job, manifest: m, err: err}
 	})
 }
@@ -125,27 +188,14 @@ func (s *saver) start() {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
-	job := &saveJob{base: s.base, nodes: u.nodes, events: s.events, bytes: s.bytes, refresh: s.yielding}
+	job := &saveJob{base: s.base, events: s.events, bytes: s.bytes, refresh: s.stale}
 	job.cut.Replaces = s.newest
-	job.lineage = make(map[string]timeframe.Lineage, len(u.feeds))
-	at := make(map[string]uint64, len(u.feeds))
-	for name := range u.feeds {
-		at[name] = u.cursor[name]
-		l := u.lineage[name]
-		if p, ok := u.prints[name]; ok {
-			l = l.Push(timeframe.Anchor{Seq: u.cursor[name], Print: p})
-		}
-		job.lineage[name] = l
+	job.turn = u.turn()
+	job.cut.Tag = u.tag()
+	job.lineage = job.cut.Tag.Lineages
+	for _, n := range u.savedNodes() {
+		job.add(n)
 	}
-	for _, n := range u.nodes {
-		job.parts = append(job.parts, n.state.cut())
-		job.cut.Members = append(job.cut.Members, snapshot.Member{
-			Name: n.name, Version: n.version, Meaning: n.meaning(), Codec: n.codec.Name(),
-			At: n.at(), Reset: n.reset,
-		})
-	}
-	tf, _ := timeframe.FromMap(at) // feeds were opened, so their names are valid
-	job.cut.Tag = timeframe.Tag{At: tf, Lineages: job.lineage}
 	s.events, s.bytes = 0, 0
 	s.lastCut = time.Now()
 	job.pause = time.Since(begun)
@@ -154,18 +204,15 @@ func (s *saver) cut() *saveJob {
 
 // save encodes and writes; it runs beside the unit's goroutine.
 func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
-	for i, part := range j.parts {
-		changes, err := part.encode()
-		if err != nil {
-			return nil, fmt.Errorf("projection %q: %w", j.nodes[i].name, err)
-		}
-		j.cut.Members[i].Changes = changes
+	if err := j.encode(u); err != nil {
+		return nil, err
 	}
 	if j.refresh {
 		found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
 		if err != nil {
 			return nil, err
 		}
+		u.compare(found)
 		j.base, j.cut.Replaces = nil, snapshot.ID{}
 		for i, c := range found {
 			if i == 0 {
@@ -177,8 +224,40 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 			}
 		}
 	}
+	j.dropLeft()
 	j.keepUnknown()
-	return u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	m, err := u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	if moved(err) {
+		// Somebody else has saved, perhaps at the very timeframe of this cut.
+		if found, err := u.rt.cfg.Store.Candidates(ctx, u.name); err == nil {
+			u.compare(found)
+		}
+	}
+	return m, err
+}
+
+// encode encodes the captures when it is their turn.
+func (j *saveJob) encode(u *unit) error {
+	defer close(j.turn.done)
+	<-j.turn.before
+	for i, part := range j.parts {
+		changes, digest, err := part.encode()
+		if err != nil {
+			if err = j.leaveOut(j.nodes[i], err); err != nil {
+				return err
+			}
+			continue
+		}
+		m := &j.cut.Members[i]
+		m.Changes, m.Digest = changes, digest.Bytes()
+		u.remember(j.nodes[i], j.cut.Tag, m.At, digest)
+	}
+	return nil
+}
+
+// moved reports whether an error says that somebody else has moved the head.
+func moved(err error) bool {
+	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced)
 }
 
 // keepUnknown carries projections forward that the base has and this process
@@ -189,7 +268,7 @@ func (j *saveJob) keepUnknown() {
 	}
 	mine := make(map[string]bool, len(j.nodes))
 	for _, n := range j.nodes {
-		mine[n.name] = true
+		mine[n.name] = j.left[n] == nil
 	}
 	lineages := j.cut.Tag.Lineages
 	for _, m := range j.base.Members {
@@ -214,12 +293,19 @@ func (j *saveJob) keepUnknown() {
 func (s *saver) finish(r saveResult) {
 	s.inFlight = nil
 	u := s.u
+	if r.job.lease == nil && r.err == nil {
+		return // another process saves
+	}
 	if r.err == nil {
-		s.failures, s.yielding = 0, false
+		s.failures, s.stale = 0, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
-		for _, n := range r.job.nodes {
+		r.job.eachNode(func(n *node, part capture, left error) {
+			if left != nil {
+				n.state.requeue(part)
+				return
+			}
 			n.reset = false
-		}
+		})
 		maps.Copy(u.lineage, r.job.lineage)
 	} else {
 		s.putBack(r)
@@ -235,7 +321,7 @@ func (s *saver) finish(r saveResult) {
 		return
 	}
 	st.Saves++
-	st.LastError = ""
+	st.LastError = r.job.leftOut()
 	st.At, st.ID, st.SavedAt = r.manifest.Tag.At, r.manifest.ID.String(), time.Now()
 }
 
@@ -247,17 +333,9 @@ func (s *saver) putBack(r saveResult) {
 		n.state.requeue(r.job.parts[i])
 	}
 	s.failures++
-	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), yieldFor)
-	if errors.Is(r.err, snapshot.ErrStaleBase) || errors.Is(r.err, snapshot.ErrConflict) || errors.Is(r.err, snapshot.ErrFenced) {
-		// Another process saves this unit: leave it to that one for a while.
-		// Should it be gone by then, the next save holds the whole state.
-		wait = yieldFor
-		s.yielding = true
-		for _, n := range r.job.nodes {
-			n.reset = true
-			n.state.touchAll()
-		}
-	}
+	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), longestWait)
+	// Somebody else has moved the head: the next save holds the whole state.
+	s.stale = s.stale || moved(r.err)
 	s.notYet = time.Now().Add(wait)
 	s.timer.Reset(wait)
 	s.u.rt.cfg.Logger.Warn().Err(r.err).Str("unit", s.u.name).Dur("again_in", wait).Msg("projection: snapshot not saved")
@@ -274,10 +352,14 @@ func (s *saver) settle() {
 func (s *saver) last() {
 	s.timer.Stop()
 	cfg := &s.u.rt.cfg
-	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || s.events == 0 || s.yielding {
+	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() || !s.u.whole() {
 		return
 	}
-	s.start()
+	held := s.owner.await()
+	if held == nil {
+		return // another process saves this unit
+	}
+	s.start(held)
 	s.settle()
 	s.u.mu.Lock()
 	defer s.u.mu.Unlock()

@@ -29,8 +29,11 @@ func newTrickyStore(t *testing.T, b *bank) *trickyStore {
 }
 
 func (s *trickyStore) Save(ctx context.Context, unit string, base *snapshot.Manifest, cut snapshot.Cut) (*snapshot.Manifest, error) {
-	if s.hold != nil {
-		<-s.hold
+	s.mu.Lock()
+	hold := s.hold
+	s.mu.Unlock()
+	if hold != nil {
+		<-hold
 	}
 	s.mu.Lock()
 	s.saves = append(s.saves, cut)

@@ -36,6 +36,9 @@ type Status struct {
 	Recovery   Recovery
 	Snapshots  SnapshotStatus // of the unit
 	Err        error          // *StoppedError, or nil
+	// Diverged is what was found last of another process that came to a
+	// different state, nil for nothing. The projection goes on.
+	Diverged *DivergedError
 }
 
 // Metrics returns every projection's status as far as this process knows it:
@@ -121,15 +124,7 @@ func (rt *Runtime) Healthy(ctx context.Context) error {
 }
 
 // Err is nil while the table's projection runs, else why it stopped.
-func (t *Table[K, V]) Err() error {
-	t.n.mu.Lock()
-	u := t.n.unit
-	t.n.mu.Unlock()
-	if u == nil {
-		return nil
-	}
-	return u.status(t.n).Err
-}
+func (t *Table[K, V]) Err() error { return t.n.err() }
 
 // SnapshotStats returns the counters of the snapshot store, where it is the
 // default one.
@@ -155,7 +150,9 @@ func (u *unit) status(n *node) Status {
 	s := Status{
 		Projection: n.name, Unit: u.name, Version: n.version, State: CatchingUp,
 		At: n.at(), Rows: rows, Applied: n.applied, Recovery: n.recovery, Snapshots: u.saver.status,
+		Diverged: n.diverged,
 	}
+	s.Snapshots.describe(u.saver.owner)
 	if s.Recovery.Took == 0 && !u.begun.IsZero() && !u.isCaught {
 		s.Recovery.Took, s.Recovery.Replayed = time.Since(u.begun), n.applied
 	}
@@ -181,7 +178,9 @@ func (rt *Runtime) heads(ctx context.Context) (map[string]uint64, error) {
 		if err != nil {
 			return nil, err
 		}
-		heads[name] = st.Last
+		if heads[name], err = f.Reach(ctx, st); err != nil {
+			return nil, err
+		}
 	}
 	return heads, nil
 }

@@ -1,13 +1,14 @@
 package projection
 
 import (
-	"fmt"
+	"cmp"
 	"iter"
 	"reflect"
 	"sync"
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -18,8 +19,9 @@ import (
 // is, also while it is saved. So a value that holds a map, a slice or a
 // pointer must be copied before it is changed and Put.
 type Table[K comparable, V any] struct {
-	n    *node
-	keys keyCodec[K]
+	n      *node
+	keys   keyCodec[K]
+	values valueCodec[V]
 
 	mu   sync.RWMutex
 	rows map[K]*row[V]
@@ -27,20 +29,46 @@ type Table[K comparable, V any] struct {
 	tx    Tx[K, V]
 	undo  []undo[K, V] // of the commit that is being applied
 	epoch uint64       // of the present cut
-	dirty []K          // keys changed since the last cut; a key may be in it twice
+	dirty []touched[K, V]
+	whole bool // all rows are in dirty
 	wrong atomic.Pointer[string]
+
+	// digest of the state at the last cut that was encoded: the sum of the
+	// digests of all rows. It belongs to who encodes, one at a time.
+	digest snapshot.Digest
+
+	equal func(a, b *V) bool
+	delta []Change[K, V] // of the step, where anybody reads it
+	prior map[K]V        // while the unit is restored; see loadPrior
+	// onReset is called when the rows were changed by other ways than the
+	// handlers: what an operator keeps beside them doesn't hold any more.
+	onReset func()
+	hub     hub[K, V]
 }
 
 // row is a key's value. cut says in which cut it was last changed, so that a
-// key enters dirty once, without a second map.
+// row enters dirty once, without a second map; gone, that it isn't in the
+// table any more. digest is what it adds to the table's digest, zero for
+// nothing, and belongs to who encodes.
 type row[V any] struct {
-	value V
-	cut   uint64
+	value  V
+	cut    uint64
+	gone   bool
+	digest snapshot.Digest
 }
 
-// undo is what a key had before a commit changed it.
+// touched is a row that changed since the last cut. A key that was deleted and
+// put again has two: one that is gone, and one that isn't.
+type touched[K comparable, V any] struct {
+	key K
+	row *row[V]
+}
+
+// undo is what a key had before a commit changed it. A row that a commit
+// deletes comes back as the same row, so that dirty stays right.
 type undo[K comparable, V any] struct {
 	key K
+	row *row[V]
 	old V
 	had bool
 }
@@ -59,7 +87,11 @@ func Version(v uint64) TableOption {
 	return tableOption(func(n *node) { n.version = v })
 }
 
-// Codec sets how values are stored in snapshots (default eventlog.MsgPack).
+// Codec sets how values are stored in snapshots (default eventlog.MsgPack). It
+// should encode equal values to equal bytes, as MsgPack and JSON do here: else
+// two processes with the same state have different digests. The same holds for
+// types that encode themselves; the order of the entries of a msgpack map that
+// they write doesn't count, and may change.
 func Codec(c eventlog.Codec) TableOption {
 	return tableOption(func(n *node) {
 		if c == nil {
@@ -69,33 +101,6 @@ func Codec(c eventlog.Codec) TableOption {
 		n.codec = c
 	})
 }
-
-// Migrate lets the table be restored from snapshots of an older version: fn
-// makes a present value of an old one, or drops the key with false. It is on
-// fn to come to the state that a replay would come to.
-func Migrate[K comparable, Old, V any](from uint64, fn func(key K, old Old) (V, bool)) TableOption {
-	return tableOption(func(n *node) {
-		if fn == nil {
-			n.problems.add("migration from version %d: nil function", from)
-			return
-		}
-		if n.migrations == nil {
-			n.migrations = make(map[uint64]migration)
-		}
-		n.migrations[from] = migrateRow[K, V](func(c eventlog.Codec, key K, data []byte) (v V, keep bool, err error) {
-			defer contain(&err)
-			var old Old
-			if err := c.Decode(data, &old); err != nil {
-				return v, false, err
-			}
-			v, keep = fn(key, old)
-			return v, keep, nil
-		})
-	})
-}
-
-// migrateRow is a migration with the table's types.
-type migrateRow[K comparable, V any] func(c eventlog.Codec, key K, data []byte) (V, bool, error)
 
 // NewTable makes an empty table. The name is the projection's, as stored in
 // snapshots: lower-case letters, digits and '-', at most 64. What is wrong
@@ -107,6 +112,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 		name:     name,
 		codec:    eventlog.MsgPack,
 		state:    t,
+		out:      t,
 		handlers: make(map[string]map[string]handler),
 		feeds:    make(map[string]*eventlog.Feed),
 		shape:    shapeOf(reflect.TypeFor[K]()) + " -> " + shapeOf(reflect.TypeFor[V]()),
@@ -125,13 +131,13 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	for _, o := range opts {
 		o.applyTable(t.n)
 	}
-	for from, m := range t.n.migrations {
-		if _, ok := m.(migrateRow[K, V]); !ok {
-			t.n.problems.add("migration from version %d is for another type of table", from)
-		}
-		if from >= t.n.version {
-			t.n.problems.add("migration from version %d to %d", from, t.n.version)
-		}
+	t.values = newValueCodec[V](t.n.codec)
+	compileMigrations[K, V](t.n)
+	t.hub.limit = cmp.Or(t.n.history, defaultHistory)
+	t.hub.base = make(map[string]uint64)
+	t.n.watched.Store(t.n.history > 0)
+	if t.equal, err = equalOf[V](t.n.equal); err != nil {
+		t.n.problems.add("%v", err)
 	}
 	return t
 }
@@ -143,52 +149,12 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 // table at the last whole commit. Between events of several feeds there is
 // no order.
 func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx *Tx[K, V], e eventlog.Event, d D) error) {
-	n := t.n
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	problem := func(format string, a ...any) {
-		n.problems.add(format, a...)
-		if n.late != nil {
-			n.late(fmt.Sprintf(format, a...))
-		}
-	}
-	what := reflect.TypeFor[D]().String()
-	switch {
-	case n.started:
-		problem("handler of %s was added after the start, and is not called", what)
-		return
-	case feed == nil:
-		problem("handler of %s: nil feed", what)
-		return
-	case fn == nil:
-		problem("handler of %s on feed %q: nil function", what, feed.Name())
-		return
-	}
-	name, err := eventlog.NameOf[D](feed)
-	if err != nil {
-		problem("%v", err)
-		return
-	}
-	if old := n.feeds[feed.Name()]; old != nil && old != feed {
-		problem("feed %q comes from two logs", feed.Name())
-		return
-	}
-	byType := n.handlers[feed.Name()]
-	if byType == nil {
-		byType = make(map[string]handler)
-		n.handlers[feed.Name()] = byType
-	}
-	if byType[name] != nil {
-		problem("two handlers of %s on feed %q", what, feed.Name())
-		return
-	}
-	n.feeds[feed.Name()] = feed
-	byType[name] = func(e eventlog.Event) error {
-		d, err := eventlog.Decode[D](e)
-		if err != nil {
-			return err
-		}
-		return fn(&t.tx, e, d)
+	addHandler(t.n, feed, fn == nil, func(e eventlog.Event, d D) error { return fn(&t.tx, e, d) })
+}
+
+func (t *Table[K, V]) reset() {
+	if t.onReset != nil {
+		t.onReset()
 	}
 }
 

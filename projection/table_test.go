@@ -33,7 +33,7 @@ func TestLoadReplaces(t *testing.T) {
 	a.tx.Put("y", 2)
 	a.commit()
 	a.unlock()
-	cs, err := a.cut().encode()
+	cs, _, err := a.cut().encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,70 +65,178 @@ func TestLoadReplaces(t *testing.T) {
 }
 
 // Cuts, undone commits and requeued captures, at random, against a plain map:
-// what the cuts hold, applied one after another, is the table.
+// what the cuts hold, applied one after another, is the table; and the digest
+// that is kept up by what changed is that of the whole.
 func TestCutsAddUp(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		tab := NewTable[int8, int]("t")
-		want := map[int8]int{}
-		stored := map[string][]byte{}
-		store := func(c capture) {
-			cs, err := c.encode()
-			if err != nil {
-				rt.Fatal(err)
-			}
-			for _, ch := range cs {
-				if ch.Deleted {
-					delete(stored, string(ch.Key))
-				} else {
-					stored[string(ch.Key)] = ch.Value
-				}
-			}
-		}
+		m := &cutModel{rt: rt, tab: NewTable[int8, int]("t"), want: map[int8]int{}, stored: map[string][]byte{}}
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
-			before := maps.Clone(want)
-			tab.lock()
-			for range rapid.IntRange(0, 5).Draw(rt, "ops") {
-				k := rapid.Int8Range(-3, 3).Draw(rt, "k")
-				if rapid.Bool().Draw(rt, "put") {
-					v := rapid.Int().Draw(rt, "v")
-					tab.tx.Put(k, v)
-					want[k] = v
-				} else {
-					tab.tx.Delete(k)
-					delete(want, k)
+			m.commit()
+			switch rapid.IntRange(0, 7).Draw(rt, "then") {
+			case 0:
+				m.begin()
+			case 1:
+				m.end(true, true)
+			case 2:
+				m.end(true, false) // the store failed
+			case 3:
+				m.end(false, false) // encoding failed
+			case 4:
+				m.peek()
+			case 6:
+				m.tab.touchAll()
+			case 5:
+				if rapid.IntRange(0, 3).Draw(rt, "restart") == 0 {
+					m.restart()
 				}
 			}
-			if rapid.Bool().Draw(rt, "undo") {
-				tab.rollback()
-				want = before
-			} else {
-				tab.commit()
-			}
-			tab.unlock()
-			switch rapid.IntRange(0, 3).Draw(rt, "then") {
-			case 0:
-				store(tab.cut())
-			case 1:
-				c := tab.cut()
-				tab.requeue(c)
-			}
-			if got := maps.Collect(tab.All()); !maps.Equal(got, want) {
-				rt.Fatalf("table %v, want %v", got, want)
+			if got := maps.Collect(m.tab.All()); !maps.Equal(got, m.want) {
+				rt.Fatalf("table %v, want %v", got, m.want)
 			}
 		}
-		store(tab.cut())
-		again := NewTable[int8, int]("again")
-		var cs []snapshot.Change
-		for k, v := range stored {
-			cs = append(cs, snapshot.Change{Key: []byte(k), Value: v})
-		}
-		if err := again.load(changesOf(cs, nil), nil, true); err != nil {
-			rt.Fatal(err)
-		}
-		if got := maps.Collect(again.All()); !maps.Equal(got, want) {
-			rt.Fatalf("restored %v, want %v", got, want)
+		m.end(true, true)
+		m.begin()
+		m.end(true, true)
+		m.restart()
+		if got := maps.Collect(m.tab.All()); !maps.Equal(got, m.want) {
+			rt.Fatalf("restored %v, want %v", got, m.want)
 		}
 	})
+}
+
+// cutModel is a table, a plain map beside it, and what was saved.
+type cutModel struct {
+	rt     *rapid.T
+	tab    *Table[int8, int]
+	want   map[int8]int
+	stored map[string][]byte
+	flying capture
+	at     snapshot.Digest // of the state when flying was cut
+}
+
+func (m *cutModel) commit() {
+	before := maps.Clone(m.want)
+	m.tab.lock()
+	defer m.tab.unlock()
+	for range rapid.IntRange(0, 5).Draw(m.rt, "ops") {
+		k := rapid.Int8Range(-3, 3).Draw(m.rt, "k")
+		if rapid.Bool().Draw(m.rt, "put") {
+			v := rapid.Int().Draw(m.rt, "v")
+			m.tab.tx.Put(k, v)
+			m.want[k] = v
+		} else {
+			m.tab.tx.Delete(k)
+			delete(m.want, k)
+		}
+	}
+	if rapid.Bool().Draw(m.rt, "undo") {
+		m.tab.rollback()
+		m.want = before
+	} else {
+		m.tab.commit()
+	}
+}
+
+// whole is the digest of the map, made anew.
+func (m *cutModel) whole() (d snapshot.Digest) {
+	for k, v := range m.want {
+		key, err := m.tab.keys.append(nil, k)
+		if err != nil {
+			m.rt.Fatal(err)
+		}
+		value, err := m.tab.values.append(nil, &v)
+		if err != nil {
+			m.rt.Fatal(err)
+		}
+		d = d.Plus(snapshot.DigestOf(key, value))
+	}
+	return d
+}
+
+// begin cuts, unless a capture is in flight.
+func (m *cutModel) begin() {
+	if m.flying == nil {
+		m.flying, m.at = m.tab.cut(), m.whole()
+	}
+}
+
+// end encodes and stores what is in flight, or puts it back.
+func (m *cutModel) end(encode, store bool) {
+	c := m.flying
+	if c == nil {
+		return
+	}
+	m.flying = nil
+	if encode {
+		cs, d, err := c.encode()
+		if err != nil || d != m.at {
+			m.rt.Fatalf("digest of the cut %s, %v, want %s", d, err, m.at)
+		}
+		for _, ch := range cs {
+			switch {
+			case !store:
+			case ch.Deleted:
+				delete(m.stored, string(ch.Key))
+			default:
+				m.stored[string(ch.Key)] = ch.Value
+			}
+		}
+	}
+	if !store {
+		m.tab.requeue(c)
+	}
+}
+
+// peek asks for the digest of the present state. What is in flight is encoded
+// before, as the chain of encodings has it.
+func (m *cutModel) peek() {
+	m.end(true, true)
+	for range 2 { // the first one has changed nothing
+		if d, err := m.tab.peek().digest(); err != nil || d != m.whole() {
+			m.rt.Fatalf("digest %s, %v, want %s", d, err, m.whole())
+		}
+	}
+}
+
+// restart goes on from what was stored, if that is all.
+func (m *cutModel) restart() {
+	m.end(true, true)
+	m.begin()
+	m.end(true, true)
+	again := NewTable[int8, int]("again")
+	var cs []snapshot.Change
+	for k, v := range m.stored {
+		cs = append(cs, snapshot.Change{Key: []byte(k), Value: v})
+	}
+	before := m.whole()
+	member := snapshot.MemberState{Digest: before.Bytes()}
+	if err := again.load(withDigests(changesOf(cs, nil), member), nil, rapid.Bool().Draw(m.rt, "clean")); err != nil {
+		m.rt.Fatal(err)
+	}
+	m.tab = again
+	m.peek()
+}
+
+// A state with another digest than its manifest says isn't loaded, whatever
+// store it comes from.
+func TestLoadComparesDigests(t *testing.T) {
+	a := NewTable[string, int]("a")
+	a.lock()
+	a.tx.Put("x", 1)
+	a.commit()
+	a.unlock()
+	cs, d, err := a.cut().encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := NewTable[string, int]("b")
+	wrong := snapshot.MemberState{Digest: d.Plus(d).Bytes()}
+	if err := b.load(withDigests(changesOf(cs, nil), wrong), nil, true); !errors.Is(err, snapshot.ErrCorrupt) || b.Len() != 0 {
+		t.Errorf("loaded %d rows, %v", b.Len(), err)
+	}
+	if err := b.load(withDigests(changesOf(cs, nil), snapshot.MemberState{}), nil, true); err != nil {
+		t.Errorf("an unknown digest: %v", err)
+	}
 }
 
 type name string

@@ -38,12 +38,13 @@ func (x *Tx[K, V]) Put(key K, v V) {
 	}
 	r := t.rows[key]
 	if r == nil {
-		t.undo = append(t.undo, undo[K, V]{key: key})
-		t.rows[key] = &row[V]{value: v, cut: t.epoch}
-		t.dirty = append(t.dirty, key)
+		r = &row[V]{value: v, cut: t.epoch}
+		t.undo = append(t.undo, undo[K, V]{key: key, row: r})
+		t.rows[key] = r
+		t.soil(key, r)
 		return
 	}
-	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true})
+	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
 	t.touch(key, r)
 	r.value = v
 }
@@ -59,15 +60,23 @@ func (x *Tx[K, V]) Delete(key K) {
 	if r == nil {
 		return
 	}
-	t.undo = append(t.undo, undo[K, V]{key: key, old: r.value, had: true})
+	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
 	t.touch(key, r)
+	r.gone = true
 	delete(t.rows, key)
 }
 
 func (t *Table[K, V]) touch(key K, r *row[V]) {
 	if r.cut != t.epoch {
 		r.cut = t.epoch
-		t.dirty = append(t.dirty, key)
+		t.soil(key, r)
+	}
+}
+
+// soil notes a row for the next cut, where there will be one.
+func (t *Table[K, V]) soil(key K, r *row[V]) {
+	if !t.n.unsaved {
+		t.dirty = append(t.dirty, touched[K, V]{key, r})
 	}
 }
 
@@ -90,26 +99,32 @@ func (t *Table[K, V]) unlock() {
 	t.mu.Unlock()
 }
 
+func (t *Table[K, V]) rlock() { t.mu.RLock() }
+
+func (t *Table[K, V]) runlock() { t.mu.RUnlock() }
+
 func (t *Table[K, V]) size() int { return t.Len() }
 
 func (t *Table[K, V]) commit() {
-	clear(t.undo) // old values may be large
-	t.undo = t.undo[:0]
+	if len(t.undo) > 0 {
+		clear(t.undo) // old values may be large
+		t.undo = t.undo[:0]
+	}
 }
 
-// rollback puts back what the commit found, last change first. The keys stay
+// rollback puts back what the commit found, last change first. The rows stay
 // in dirty: saving an unchanged one is harmless.
 func (t *Table[K, V]) rollback() {
 	for i := len(t.undo) - 1; i >= 0; i-- {
 		u := t.undo[i]
-		switch r := t.rows[u.key]; {
-		case !u.had:
+		u.row.gone = !u.had
+		if !u.had {
 			delete(t.rows, u.key)
-		case r != nil:
-			r.value = u.old
-		default:
-			t.rows[u.key] = &row[V]{value: u.old, cut: t.epoch}
+			continue
 		}
+		u.row.value = u.old
+		t.rows[u.key] = u.row
 	}
+	t.reset()
 	t.commit()
 }

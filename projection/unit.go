@@ -3,7 +3,9 @@ package projection
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -21,14 +23,25 @@ import (
 type unit struct {
 	rt    *Runtime
 	name  string
-	nodes []*node
+	nodes []*node // sorted: what is read comes before who reads it
 	feeds map[string]*eventlog.Feed
+	// groups are the nodes by what is connected; aliases the names of the
+	// units that this one was joined from.
+	groups  []*group
+	aliases []string
+	upTo    map[string]uint64 // snapshots beyond it are passed over; nil: none are
 
 	// Owned by the unit's goroutine.
 	cursor  map[string]uint64                // what reading has reached
 	lineage map[string]timeframe.Lineage     // up to the last cut or restore
 	prints  map[string]timeframe.Fingerprint // of the commit at cursor
 	saver   saver
+	barrier map[string]uint64 // where a graph that was partly restored is whole again
+	unbuilt bool              // at the barrier, tables are to be built
+	encoded chan struct{}     // closed when the capture that was taken last is encoded
+
+	asks  chan digestAsk
+	ended chan struct{} // closed when the unit's goroutine takes no more of them
 
 	mu         sync.Mutex // guards what the nodes say of their positions, and:
 	target     map[string]uint64
@@ -45,13 +58,18 @@ type unit struct {
 	told time.Time // of progress
 }
 
-func newUnit(rt *Runtime, name string, nodes []*node) *unit {
+func newUnit(rt *Runtime, c *component) *unit {
 	u := &unit{
-		rt: rt, name: name, nodes: nodes,
+		rt: rt, name: c.name, aliases: c.aliases, nodes: c.nodes,
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
+		encoded: make(chan struct{}), asks: make(chan digestAsk), ended: make(chan struct{}),
 	}
-	for _, n := range nodes {
+	for _, nodes := range c.groups {
+		u.groups = append(u.groups, &group{nodes: nodes})
+	}
+	close(u.encoded)
+	for _, n := range c.nodes {
 		maps.Copy(u.feeds, n.feeds)
 		n.mu.Lock()
 		n.unit = u
@@ -64,9 +82,12 @@ func newUnit(rt *Runtime, name string, nodes []*node) *unit {
 // run follows the log until ctx ends. A log that lost its tail is restored
 // again: what was derived from the lost events must go.
 func (u *unit) run(ctx context.Context) {
+	u.saver.owner.run()
+	defer u.saver.owner.end()
 	for {
 		err := u.follow(ctx)
 		u.saver.settle()
+		<-u.encoded
 		if err == nil {
 			break
 		}
@@ -74,12 +95,14 @@ func (u *unit) run(ctx context.Context) {
 			break
 		}
 	}
+	close(u.ended)
 	u.saver.last()
 	u.mu.Lock()
 	u.closed = true
 	close(u.waiters)
 	u.waiters = make(chan struct{})
 	u.mu.Unlock()
+	u.notify()
 }
 
 // again restores a unit whose log lost its tail under it.
@@ -118,6 +141,18 @@ type arrival struct {
 
 // follow reads and applies until ctx ends (nil) or the log lost its tail.
 func (u *unit) follow(ctx context.Context) error {
+	if !u.aligned() {
+		if err := u.read(ctx, true); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	u.build()
+	return u.read(ctx, false)
+}
+
+// read reads all feeds: to the barrier, where nothing may go beyond that
+// until all are there, and where nothing is saved; or for ever.
+func (u *unit) read(ctx context.Context, toBarrier bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -125,7 +160,13 @@ func (u *unit) follow(ctx context.Context) error {
 	arrivals := make(chan arrival)
 	for name, f := range u.feeds {
 		after := u.cursor[name]
-		wg.Go(func() { u.pump(ctx, f, after, arrivals) })
+		until := uint64(math.MaxUint64)
+		if toBarrier {
+			if until = u.barrier[name]; until <= after {
+				continue
+			}
+		}
+		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
 	}
 	u.checkCaught()
 	for {
@@ -136,13 +177,24 @@ func (u *unit) follow(ctx context.Context) error {
 					return a.err
 				}
 				u.stopAll(a.feed, a.err)
+				if delete(u.barrier, a.feed); toBarrier && u.aligned() {
+					return nil // nothing that is left waits for this feed
+				}
 				continue
 			}
 			u.apply(a)
 			a.taken <- struct{}{}
-			u.saver.consider()
+			if !toBarrier {
+				u.saver.consider()
+			} else if u.aligned() {
+				return nil
+			}
+		case q := <-u.asks:
+			u.answer(q)
 		case r := <-u.saver.results:
 			u.saver.finish(r)
+			u.saver.consider()
+		case <-u.saver.owner.kick:
 			u.saver.consider()
 		case <-u.saver.timer.C:
 			u.saver.consider()
@@ -160,13 +212,13 @@ func (u *unit) sameIncarnation(ctx context.Context, feed string) bool {
 
 // pump reads a feed and hands its batches over. A server that is away is
 // waited for, with exponential backoff; nothing is skipped.
-func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out chan<- arrival) {
+func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
 	const first, longest = 50 * time.Millisecond, 5 * time.Second
 	taken := make(chan struct{})
 	wait := first
 	for ctx.Err() == nil {
 		err := func() error {
-			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Follow(), eventlog.Progress())
+			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Until(until), eventlog.Progress(), following(until))
 			if err != nil {
 				return err
 			}
@@ -175,6 +227,12 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 				batch, err := r.Next(ctx)
 				if err != nil {
 					return err
+				}
+				if batch == nil {
+					if after < until {
+						return fmt.Errorf("projection: feed %q ends at %d, and %d was there: %w", f.Name(), after, until, eventlog.ErrLostTail)
+					}
+					return nil
 				}
 				at, print, _ := r.At() // a follower has read what it is at
 				select {
@@ -188,7 +246,7 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 			}
 		}()
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || err == nil:
 			return
 		case errors.Is(err, eventlog.ErrUnavailable):
 			u.rt.cfg.Logger.Warn().Err(err).Str("unit", u.name).Str("feed", f.Name()).Msg("projection: reading failed, trying again")
@@ -207,6 +265,14 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after uint64, out cha
 	}
 }
 
+// following makes a reader follow where it has no end.
+func following(until uint64) eventlog.ReadOption {
+	if until == math.MaxUint64 {
+		return eventlog.Follow()
+	}
+	return eventlog.Until(until)
+}
+
 // stopAll stops the nodes that read a feed ("": all) which can't be read.
 func (u *unit) stopAll(feed string, err error) {
 	var told []*StoppedError
@@ -220,6 +286,7 @@ func (u *unit) stopAll(feed string, err error) {
 	}
 	u.wakeLocked()
 	u.mu.Unlock()
+	u.notify()
 	for _, s := range told {
 		u.tell(s)
 	}
@@ -255,7 +322,7 @@ func (u *unit) checkCaught() {
 		return
 	}
 	p := Progress{Unit: u.name, Elapsed: time.Since(u.begun)}
-	behind := false
+	behind := !u.whole()
 	for feed, target := range u.target {
 		alive := slices.ContainsFunc(u.nodes, func(n *node) bool { return n.stopped == nil && n.feeds[feed] != nil })
 		behind = behind || (alive && u.cursor[feed] < target)

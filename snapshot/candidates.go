@@ -143,6 +143,7 @@ func (s *Store) readManifest(ctx context.Context, unit string, id ID) (*Manifest
 
 // headState is what the leader holds as a unit's head.
 type headState struct {
+	writer   uint64 // epoch of who is about to move it
 	head            // zero where absent or broken, but for the unit
 	present  bool   // there is one, whole or not
 	revision uint64 // of it, or of the marker that it left; 0 where never written

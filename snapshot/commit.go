@@ -44,7 +44,7 @@ func (s *Store) commit(ctx context.Context, up *uploader, m *Manifest, h headSta
 func (s *Store) moveHead(ctx context.Context, h headState, id ID) (headState, error) {
 	// The same manifest again (the clock stood still) must not be named twice.
 	older := slices.DeleteFunc(slices.Clone(h.ids), func(other ID) bool { return other == id })
-	next := head{unit: h.unit, epoch: s.opts.Epoch, ids: append([]ID{id}, older...)}
+	next := head{unit: h.unit, epoch: h.writer, ids: append([]ID{id}, older...)}
 	next.ids = next.ids[:min(len(next.ids), s.opts.Keep)]
 	data := next.encode()
 	revision, err := s.bucket.swap(ctx, headKey(h.unit), data, h.revision)
@@ -53,7 +53,7 @@ func (s *Store) moveHead(ctx context.Context, h headState, id ID) (headState, er
 	}
 	s.maybe.set(h.unit, ID{})
 	s.stats.add(func(s *Stats) { s.BytesWritten += uint64(len(data)) })
-	return headState{head: next, present: true, revision: revision}, nil
+	return headState{writer: h.writer, head: next, present: true, revision: revision}, nil
 }
 
 // resolve finds out how a failed move of the head ended, also where the caller
@@ -68,6 +68,7 @@ func (s *Store) resolve(ctx context.Context, before headState, id ID, cause erro
 		return before, fmt.Errorf("the head may or may not have moved: %w", errors.Join(cause, err))
 	case slices.Contains(now.ids, id):
 		s.maybe.set(before.unit, ID{})
+		now.writer = before.writer
 		return now, nil
 	case now.revision != before.revision:
 		return before, &ConflictError{Unit: before.unit, Expected: before.revision, Actual: now.revision}

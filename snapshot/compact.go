@@ -50,7 +50,7 @@ func (s *Store) compact(ctx context.Context, m *Manifest, h headState) *Manifest
 	started := time.Now()
 	up := s.newUploader(ctx)
 	defer up.close()
-	next, merged, err := s.merged(ctx, up, m)
+	next, merged, err := s.merged(ctx, up, m, h.writer)
 	if err == nil && merged == 0 {
 		return m
 	}
@@ -79,8 +79,8 @@ func (s *Store) compacted(info CompactInfo) {
 
 // merged returns a manifest of the same state as m, and how many segments were
 // merged for it.
-func (s *Store) merged(ctx context.Context, up *uploader, m *Manifest) (*Manifest, int, error) {
-	next := m.derived(s.clock(), s.opts.Epoch)
+func (s *Store) merged(ctx context.Context, up *uploader, m *Manifest, epoch uint64) (*Manifest, int, error) {
+	next := m.derived(s.clock(), epoch)
 	count := 0
 	for i := range next.Members {
 		state := &next.Members[i]

@@ -24,6 +24,9 @@ type Cut struct {
 	// Members in any order, each name once. Members of the base manifest that
 	// aren't listed are dropped from the unit; see Member.Kept.
 	Members []Member
+	// Epoch of the writer, as the lease's that it holds. The greater of it and
+	// Options.Epoch counts.
+	Epoch uint64
 	// Replaces is the newest manifest of the unit as far as the caller knows,
 	// where that isn't the base: because it is damaged, or belongs to another
 	// history, or because the caller started afresh. A [StaleBaseError] tells
@@ -40,7 +43,9 @@ type Member struct {
 	// At is what the member's state includes, which Tag.At covers: normally
 	// Tag.At itself, older where the projection had stopped.
 	At timeframe.Timeframe
-	// Digest of the state at this cut: 16 to 32 bytes, or empty where unknown.
+	// Digest of the state at this cut, as Digest.Bytes returns it, or empty
+	// where unknown. Load compares what it reads with it. 16 to 32 bytes; one
+	// that isn't of DigestSize is kept, and not compared.
 	Digest []byte
 	// Reset says that Changes are the whole state: what the base has for this
 	// member is dropped. Required where version, meaning or codec change.
@@ -59,6 +64,8 @@ type Change struct {
 	Key     []byte // may be empty; <= MaxKey
 	Value   []byte // may be empty; <= MaxValue; ignored where Deleted
 	Deleted bool
+	// Digest is DigestOf(Key, Value) in what Load yields. Save ignores it.
+	Digest Digest
 }
 
 // validate reports all that is wrong with the cut and with how it relates to

@@ -10,15 +10,17 @@ import (
 )
 
 // Load yields a member's state as of the manifest: every live key once, in
-// ascending order, none Deleted. Segments are read from the store and merged on
-// the way; at most Options.ReadAhead chunks of each are held.
+// ascending order, none Deleted, each with its Digest. Segments are read from
+// the store, merged and hashed beside the caller's loop; at most
+// Options.ReadAhead chunks of each are held.
 //
 // Key and Value are lent: they are valid until the next step, so clone what you
 // keep. What was yielded counts only if the sequence ends without an error,
 // which is its last step: *CorruptError with the place where a chunk is missing
-// or damaged, *FormatError, *NotFoundError where the manifest has no such
-// member, or one of the connection. The sequence may be ranged over again.
-// Break and panic release what was opened.
+// or damaged, or where the whole doesn't have the digest that the manifest says;
+// *FormatError, *NotFoundError where the manifest has no such member, or one of
+// the connection. The sequence may be ranged over again. Break and panic
+// release what was opened.
 func (s *Store) Load(ctx context.Context, m *Manifest, member string) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		state, ok := m.Member(member)
@@ -32,21 +34,31 @@ func (s *Store) Load(ctx context.Context, m *Manifest, member string) iter.Seq2[
 		defer wg.Wait()
 		defer cancel()
 		info := LoadInfo{Unit: m.Unit, Member: member, Manifest: m.ID, Segments: len(state.Segments)}
-		for c, err := range merge(s.cursors(ctx, &wg, state.Segments), false) {
+		var sum Digest
+		for c, err := range beside(ctx, &wg, merge(s.cursors(ctx, &wg, state.Segments), false)) {
 			if err != nil {
-				s.stats.add(func(s *Stats) { s.LoadErrors++ })
-				yield(Change{}, locate(err, m, member))
+				s.failed(m, member, err, yield)
 				return
 			}
 			info.Keys++
 			info.Bytes += uint64(len(c.Key) + len(c.Value))
+			sum = sum.Plus(c.Digest)
 			if !yield(c, nil) {
 				return
 			}
 		}
+		if err := checkDigest(state.Digest, sum); err != nil {
+			s.failed(m, member, err, yield)
+			return
+		}
 		info.Took = time.Since(started)
 		s.loaded(info)
 	}
+}
+
+func (s *Store) failed(m *Manifest, member string, err error, yield func(Change, error) bool) {
+	s.stats.add(func(s *Stats) { s.LoadErrors++ })
+	yield(Change{}, locate(err, m, member))
 }
 
 func (s *Store) loaded(info LoadInfo) {

@@ -42,6 +42,7 @@ func (s *Store) save(ctx context.Context, unit string, base *Manifest, cut Cut, 
 		return nil, headState{}, err
 	}
 	h, err := s.readHead(ctx, unit)
+	h.writer = max(s.opts.Epoch, cut.Epoch)
 	if err == nil {
 		h, err = s.follow(ctx, h, base, cut.Replaces)
 	}
@@ -50,7 +51,7 @@ func (s *Store) save(ctx context.Context, unit string, base *Manifest, cut Cut, 
 	}
 	up := s.newUploader(ctx)
 	defer up.close()
-	m, err := s.build(up, unit, base, cut)
+	m, err := s.build(up, h, base, cut)
 	if err == nil {
 		m, h, err = s.commit(ctx, up, m, h)
 	}
@@ -90,8 +91,8 @@ func (s *Store) follow(ctx context.Context, h headState, base *Manifest, replace
 	if h.problem != nil {
 		return s.followBroken(ctx, h, base)
 	}
-	if h.epoch > s.opts.Epoch {
-		return h, &FencedError{Unit: h.unit, Epoch: s.opts.Epoch, Head: h.epoch}
+	if h.epoch > h.writer {
+		return h, &FencedError{Unit: h.unit, Epoch: h.writer, Head: h.epoch}
 	}
 	ids, err := follow(h.head, base, replaces, s.maybe.get(h.unit))
 	h.ids = ids
@@ -143,8 +144,8 @@ func (s *Store) followBroken(ctx context.Context, h headState, base *Manifest) (
 		if !c.usable() {
 			continue
 		}
-		if c.Manifest.Epoch > s.opts.Epoch {
-			return h, &FencedError{Unit: h.unit, Epoch: s.opts.Epoch, Head: c.Manifest.Epoch}
+		if c.Manifest.Epoch > h.writer {
+			return h, &FencedError{Unit: h.unit, Epoch: h.writer, Head: c.Manifest.Epoch}
 		}
 		h.ids = append(h.ids, c.ID)
 	}
@@ -160,8 +161,8 @@ func (s *Store) followBroken(ctx context.Context, h headState, base *Manifest) (
 }
 
 // build writes the new segments and returns the manifest that names them.
-func (s *Store) build(up *uploader, unit string, base *Manifest, cut Cut) (*Manifest, error) {
-	m := &Manifest{Unit: unit, Created: s.clock(), Epoch: s.opts.Epoch, Tag: cut.Tag}
+func (s *Store) build(up *uploader, h headState, base *Manifest, cut Cut) (*Manifest, error) {
+	m := &Manifest{Unit: h.unit, Created: s.clock(), Epoch: h.writer, Tag: cut.Tag}
 	if base != nil {
 		m.Prev = base.ID
 	}

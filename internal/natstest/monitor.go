@@ -127,3 +127,22 @@ func (s *Server) monitored(ctx context.Context, path string, answer any) error {
 	}
 	return json.Unmarshal(body, answer)
 }
+
+// Clients is how many connections of a name the server has.
+func (s *Server) Clients(name string) (n int) {
+	s.t.Helper()
+	var answer struct {
+		Connections []struct {
+			Name string `json:"name"`
+		} `json:"connections"`
+	}
+	if err := s.monitored(s.t.Context(), "/connz?limit=1024", &answer); err != nil {
+		s.t.Fatalf("server %s: %v", s.name, err)
+	}
+	for _, c := range answer.Connections {
+		if c.Name == name {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,33 @@
+package projection
+
+import (
+	"fmt"
+
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// The owner of an adopted feed may drop and delete what he likes. So what is
+// missing there doesn't speak against a snapshot, as it does in a feed of
+// ours: only a message that is another one does, or an end before the
+// snapshot's. But somebody should know.
+
+// adoptedNotes says what can't be shown any more of a snapshot that is used.
+func adoptedNotes(feed string, f finding) []string {
+	if f.Verdict == timeframe.Verified && !f.Gap {
+		return nil
+	}
+	return []string{fmt.Sprintf("adopted feed %q: %s: accepted, since its owner may remove messages", feed, f.Reason)}
+}
+
+// noteDropped notes that a feed's owner has dropped messages that the nodes
+// have not read, and never will.
+func (u *unit) noteDropped(feed string, first uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, n := range u.nodes {
+		if n.feeds[feed] != nil && n.pos[feed]+1 < first {
+			n.recovery.Notes = append(n.recovery.Notes, fmt.Sprintf(
+				"adopted feed %q: messages %d to %d were removed by its owner before they were read: the state is without them", feed, n.pos[feed]+1, first-1))
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package projection
+
+import "github.com/tidemark-es/tidemark/eventlog"
+
+// build makes the Derived tables without a snapshot from the rows that they
+// read, and tells those that were restored how the tables that they were built
+// from differ from what these are now. It is one step through the graph, of no
+// commit, taken where all nodes stand at the barrier.
+func (u *unit) build() {
+	if !u.unbuilt {
+		return
+	}
+	u.unbuilt = false
+	u.lockAll()
+	for _, g := range u.groups {
+		for _, n := range g.nodes {
+			n.step = stepping{off: n.stopped != nil}
+		}
+		if len(g.nodes) == 1 {
+			continue
+		}
+		for _, n := range g.nodes {
+			u.buildNode(n)
+		}
+		for _, n := range g.nodes {
+			n.state.commit()
+			if n.out == nil {
+				continue
+			}
+			if n.out.forget(); n.plan.how == built || n.step.moved {
+				n.out.replaced()
+				n.out.rebase(n.pos)
+			}
+		}
+	}
+	u.mu.Lock()
+	for _, n := range u.nodes {
+		if n.step.stop != nil && n.stopped == nil {
+			n.stopped = n.step.stop
+		}
+	}
+	u.mu.Unlock()
+	u.unlockAll()
+	u.notify()
+	u.tellStopped()
+}
+
+func (u *unit) buildNode(n *node) {
+	if n.step.off {
+		return
+	}
+	var up *node
+	var stack string
+	err := func() (err error) {
+		defer containStack(&err, &stack)
+		for _, e := range n.ups {
+			up = e.from
+			switch {
+			case e.kind != readsDeltas:
+			case n.plan.how == built:
+				// Undoing it piece by piece isn't wanted: where it fails, the
+				// node is empty.
+				err = e.rows(n.state.commit)
+			case n.plan.how == restored && up.step.moved:
+				err = e.deltas()
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return n.state.misused()
+	}()
+	if err != nil {
+		n.state.rollback()
+		if n.plan.how == built {
+			n.state.unlock()
+			n.state.clear()
+			n.state.lock()
+		}
+		n.halt(&StoppedError{Projection: n.name, Position: eventlog.Position{}, Upstream: up.name, Err: err, Stack: stack})
+		return
+	}
+	switch {
+	case n.plan.prior != nil:
+		n.plan.prior = nil
+		n.step.moved = n.out.netPrior()
+	case n.plan.how == restored && n.out != nil:
+		n.step.moved = n.out.net(Cause{})
+	}
+}

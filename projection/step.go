@@ -1,0 +1,166 @@
+package projection
+
+import (
+	"fmt"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+)
+
+// stepping is where a node stands while a batch is applied; it is the unit's
+// goroutine's alone.
+type stepping struct {
+	on      map[string]handler // of the feed at hand
+	at      uint64             // last applied sequence of it
+	off     bool               // the node doesn't take part: it stopped, or doesn't read the feed
+	applied uint64             // events, in this batch
+	moved   bool               // the present step changed it
+	stop    *StoppedError
+}
+
+// group is a set of connected nodes that are stepped together: each commit
+// goes through all of them, in topological order, before the next one comes.
+// So a node runs once for a commit, behind everything that it reads, however
+// many ways lead there (T2.5), and a failure finds every other node at the
+// same commit.
+//
+// A step has two halves: the nodes change their tables and keep what undoes
+// that; when all have run, it is kept for good.
+type group struct {
+	nodes []*node
+
+	// Where the walk is, so that it goes on behind a node that failed.
+	commit, next int
+	event        eventlog.Event
+	up           *node // whose changes are being handled
+	stack        string
+}
+
+// begin prepares the nodes for a feed, and says whether any takes part.
+func (g *group) begin(feed string) bool {
+	any := false
+	for _, n := range g.nodes {
+		n.step = stepping{on: n.handlers[feed], at: n.pos[feed], off: n.stopped != nil || n.feeds[feed] == nil}
+		any = any || !n.step.off
+	}
+	return any
+}
+
+// run applies commits to the group. Its states are locked.
+func (g *group) run(f *eventlog.Feed, run []eventlog.Commit) {
+	g.commit, g.next = 0, 0
+	for g.commit < len(run) {
+		if err := g.walk(f, run); err != nil {
+			g.fail(&run[g.commit], err)
+			g.next++
+		}
+	}
+}
+
+// walk goes on until all is applied, or a node fails.
+func (g *group) walk(f *eventlog.Feed, run []eventlog.Commit) (err error) {
+	defer containStack(&err, &g.stack)
+	for ; g.commit < len(run); g.commit++ {
+		c := &run[g.commit]
+		cause := Cause{Feed: f.Name(), Seq: c.Seq, Key: c.Key, ID: c.ID, Time: c.Time}
+		for ; g.next < len(g.nodes); g.next++ {
+			n := g.nodes[g.next]
+			if n.step.off || c.Seq <= n.step.at {
+				continue
+			}
+			if err := g.apply(f, n, c); err != nil {
+				return err
+			}
+			n.step.moved = n.observed() && n.out.net(cause)
+		}
+		g.settle(c, cause)
+		g.next = 0
+	}
+	return nil
+}
+
+// apply lets one node handle a commit and what it changed in front of it.
+func (g *group) apply(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
+	g.up = nil
+	if n.step.on != nil {
+		for j := range c.Len() {
+			g.event = c.Event(j)
+			h := n.step.on[g.event.Type]
+			if h == nil {
+				if f.Knows(g.event.Type) {
+					continue
+				}
+				if err := g.event.Problem(); err != nil {
+					return err
+				}
+				if h = n.step.on[eventlog.AnyUnknown]; h == nil {
+					continue // it is kept for those who want it
+				}
+			}
+			if err := h(g.event); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range n.ups {
+		if e.kind == readsDeltas && e.from.step.moved {
+			g.up = e.from
+			if err := e.deltas(); err != nil {
+				return err
+			}
+		}
+	}
+	return n.state.misused()
+}
+
+// observed says whether anybody wants to know what a step changed.
+func (n *node) observed() bool { return n.out != nil && (len(n.downs) > 0 || n.watched.Load()) }
+
+// settle ends a commit's step: what it changed is kept.
+func (g *group) settle(c *eventlog.Commit, cause Cause) {
+	for _, n := range g.nodes {
+		s := &n.step
+		if s.off || c.Seq <= s.at {
+			continue
+		}
+		n.state.commit()
+		s.at = c.Seq
+		s.applied += uint64(c.Len())
+		if s.moved {
+			s.moved = false
+			if n.watched.Load() {
+				n.out.publish(cause)
+			}
+			n.out.forget()
+		}
+	}
+}
+
+// fail stops the node that the walk is at, and all that read it: they would
+// go on without what it should have told them. What it reads, and what has
+// nothing to do with it, goes on.
+func (g *group) fail(c *eventlog.Commit, err error) {
+	n := g.nodes[g.next]
+	n.state.rollback()
+	if n.out != nil {
+		n.out.forget()
+	}
+	stop := &StoppedError{Projection: n.name, Position: c.Position(), Err: err, Stack: g.stack}
+	if g.up != nil {
+		stop.Upstream = g.up.name
+	} else {
+		stop.Position, stop.Type = g.event.Position(), g.event.Type
+	}
+	g.stack = ""
+	n.halt(stop)
+}
+
+// halt takes a node and what reads it out of the steps.
+func (n *node) halt(stop *StoppedError) {
+	n.step.off, n.step.moved, n.step.stop = true, false, stop
+	n.below(func(d *node) {
+		if !d.step.off {
+			d.step.off, d.step.moved = true, false
+			d.step.stop = &StoppedError{Projection: d.name, Position: stop.Position, Upstream: n.name, Err: fmt.Errorf("%w: %w", ErrUpstream, stop)}
+		}
+	})
+}
