@@ -115,11 +115,11 @@ func (r *bulkRun) start(ctx context.Context, after uint64, trimmed bool) (err er
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.opts.RequestTimeout)
+	asking, cancel := context.WithTimeout(ctx, l.opts.RequestTimeout)
 	defer cancel()
 	subject := l.api + ".STREAM.SNAPSHOT." + r.f.stream
-	ctx, done := l.watchDenied(ctx, subject)
-	answer, err := l.nc.RequestWithContext(ctx, subject, req)
+	asking, done := l.watchDenied(asking, subject)
+	answer, err := l.nc.RequestWithContext(asking, subject, req)
 	if err = done(err); err != nil {
 		return err
 	}
