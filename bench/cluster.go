@@ -19,7 +19,8 @@ import (
 const replicas = 3
 
 // clusterCase compares appends to a stream that three servers keep, on
-// loopback in this process: the client is one of the servers' over TCP.
+// loopback in this process, over TCP. The baseline connects to the server that
+// nats.go picks of the list; ours looks for the stream's leader by itself.
 func clusterCase() *benchCase {
 	l := appendLoad{callers: 64, total: func(e *env) int { return e.many / 2 }}
 	return &benchCase{

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,6 +88,20 @@ func (b *batcher) submit(ctx context.Context, t *txn) error {
 		b.wg.Go(b.work)
 	}
 	return nil
+}
+
+// withdraw takes a transaction back with which nobody has begun, and which
+// then isn't sent.
+func (b *batcher) withdraw(t *txn, why error) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.queue, t)
+	if i < 0 {
+		return false
+	}
+	b.queue = slices.Delete(b.queue, i, i+1)
+	t.settle(nil, t.wrap(fmt.Errorf("not sent: %w", why)))
+	return true
 }
 
 // run submits and waits for the outcome.

@@ -69,9 +69,11 @@ type Draft struct {
 	// server an fsync; see AppendTransaction.
 	Tags []string
 
-	Causation   string              // ID of the event or command that caused this
-	Correlation string              // ID that the whole conversation shares
-	Seen        timeframe.Timeframe // what the writer had seen when it decided
+	Causation   string // ID of the event or command that caused this
+	Correlation string // ID that the whole conversation shares
+	// Seen is what the writer had seen when it decided. Readers of several
+	// feeds can wait for that before they go on to these events (Merge).
+	Seen timeframe.Timeframe
 	// Header are further headers, such as "traceparent". Names that begin
 	// with "Nats-" or "Tm-" are refused.
 	Header map[string]string

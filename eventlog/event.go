@@ -30,7 +30,8 @@ func (p Position) String() string {
 
 // Commit is what one append made: one or more events of one key, stored and
 // read as a whole. A Commit that a Reader lends out is valid until its next
-// step; the events taken from it are valid as long.
+// step; the events taken from it are valid as long. Tests that run under the
+// build tag tidemark_mangle find who keeps one for longer.
 type Commit struct {
 	Feed string
 	Seq  uint64

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 type Opened struct{ Owner string }
@@ -184,4 +185,42 @@ func ExampleUpcast() {
 	// accounts@1.1 deposited {Cents:1000} <nil>
 	// accounts@1.2 deposited {Cents:-500} <nil>
 	// accounts@1.3 deposited {Cents:-1} <nil>
+}
+
+// A reader of several feeds gets an event behind all that its writer had seen.
+func ExampleMerge() {
+	ctx := context.Background()
+	log, accounts, err := openBank(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer log.Close()
+	type Sent struct{ To string }
+	letters, err := log.Feed(ctx, "letters", eventlog.Type[Sent]("sent"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// Who sends the letter has seen the account; who pays has seen the letter.
+	at, _ := accounts.Append(ctx, "acct-42", eventlog.ExpectNew, Opened{"Ada"})
+	seen, _ := timeframe.Timeframe{}.With("accounts", at.Seq)
+	at, _ = letters.AppendDraft(ctx, eventlog.Draft{Key: "ada", Events: []any{Sent{"Ada"}}, Seen: seen})
+	seen, _ = seen.With("letters", at.Seq)
+	_, err = accounts.AppendDraft(ctx, eventlog.Draft{Key: "acct-42", Events: []any{Deposited{1000}}, Seen: seen})
+	fmt.Println(err)
+
+	for e, err := range eventlog.Merge(ctx, eventlog.MergeOptions{}, letters, accounts) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		seen, _ := e.Seen()
+		fmt.Println(e.Position(), e.Type, "after", seen)
+	}
+	// Output:
+	// <nil>
+	// accounts@1 opened after empty
+	// letters@1 sent after accounts=1
+	// accounts@2 deposited after accounts=1,letters=1
 }

@@ -21,7 +21,6 @@ const (
 // release is called when nobody may look at the page's messages any more: what
 // was lent ends here.
 func (p *page) release() {
-	released(p.buf)
 	p.buf = p.buf[:0]
 	p.slots, p.read = p.slots[:0], 0
 }

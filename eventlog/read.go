@@ -96,6 +96,9 @@ func (f *Feed) Commits(ctx context.Context, opts ...ReadOption) iter.Seq2[*Commi
 				if !yield(&batch[i], nil) {
 					return
 				}
+				if mangling {
+					batch[i].mangle()
+				}
 			}
 		}
 	}

@@ -23,6 +23,7 @@ type Reader struct {
 	cursor uint64  // last sequence that was read, or is known to be skipped
 	last   message // the one at cursor; seq 0 where none was read
 	batch  []Commit
+	lent   []Commit // what of it Next returned last; kept where mangling alone
 	rest   []message
 	err    error
 }
@@ -140,6 +141,9 @@ func (r *Reader) At() (seq uint64, print timeframe.Fingerprint, ok bool) {
 // next is Next by what the source delivers: a batch without commits has
 // markers alone.
 func (r *Reader) next(ctx context.Context) ([]Commit, error) {
+	if mangling {
+		r.mangle()
+	}
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -190,7 +194,7 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 		err := r.account(ctx, m.seq)
 		marker := r.f.isMarker(m)
 		if err == nil && !marker {
-			err = r.dec.decode(&batch[n], m)
+			err = r.dec.decode(&batch[n], lend(m))
 		}
 		if err != nil {
 			// What came before the bad one is still good. Where only ctx ended,
@@ -216,6 +220,9 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 // taken counts; a batch without commits isn't nil, which is the end.
 func (r *Reader) taken(batch []Commit) []Commit {
 	r.f.stats.read.Add(uint64(len(batch)))
+	if mangling {
+		r.lent = batch
+	}
 	return batch
 }
 
@@ -278,6 +285,9 @@ func (r *Reader) idle(ctx context.Context) error {
 
 // Close ends reading. It may be called more than once.
 func (r *Reader) Close() error {
+	if mangling {
+		r.mangle()
+	}
 	if r.src != nil {
 		r.src.close()
 		r.src = nil

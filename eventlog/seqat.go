@@ -24,7 +24,7 @@ func (f *Feed) SeqAt(ctx context.Context, t time.Time) (uint64, error) {
 	low, high := st.First, st.Last+1
 	for low < high {
 		mid := low + (high-low)/2
-		m, ok, err := f.get(ctx, getRequest{Seq: mid, NextFor: f.prefix + ">"})
+		m, ok, err := f.get(ctx, getRequest{Seq: mid, NextFor: f.everything()})
 		switch {
 		case err != nil:
 			return 0, err

@@ -242,6 +242,19 @@ func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed,
 	return o, nil
 }
 
+// TimeAt is when the message at a sequence was stored, by its server's clock;
+// ok is false where there is none.
+func (f *Feed) TimeAt(ctx context.Context, seq uint64) (at time.Time, ok bool, err error) {
+	if seq == 0 {
+		return at, false, nil
+	}
+	m, ok, err := f.get(ctx, getRequest{Seq: seq})
+	if err != nil || !ok {
+		return at, false, err
+	}
+	return m.time(), true, nil
+}
+
 // Lookup reads the commit at a sequence from the leader; ok is false where
 // there is none, as at the marker of a tag.
 func (f *Feed) Lookup(ctx context.Context, seq uint64) (c Commit, ok bool, err error) {

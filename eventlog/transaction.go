@@ -38,6 +38,9 @@ type Transaction struct {
 // the order of the drafts; the sequences follow one another. Readers see the
 // commits one after another, as they see any others.
 //
+// Where one of the drafts is Synced, it returns when all of them are on the
+// disk.
+//
 // It isn't ordered with appends by AppendAsync that are still on their way.
 //
 // Errors are those of Append: an ErrConflict is a *ConflictError that names
@@ -61,15 +64,53 @@ func (f *Feed) AppendTransaction(ctx context.Context, tx Transaction) ([]Positio
 	if ctx.Err() != nil {
 		return nil, t.wrap(fmt.Errorf("not sent: %w", context.Cause(ctx)))
 	}
+	if slices.ContainsFunc(tx.Drafts, func(d Draft) bool { return d.Durability == Synced }) {
+		return t.appendSynced(ctx)
+	}
 	if err := f.batches.submit(ctx, t); err != nil {
 		return nil, err
 	}
 	select {
 	case <-t.done:
-		return t.pos, t.err
 	case <-ctx.Done():
-		return nil, t.ambiguous(context.Cause(ctx))
+		if !f.batches.withdraw(t, context.Cause(ctx)) {
+			return nil, t.ambiguous(context.Cause(ctx))
+		}
 	}
+	return t.pos, t.err
+}
+
+// appendSynced returns when the whole of the transaction is on the disk.
+func (t *txn) appendSynced(ctx context.Context) ([]Position, error) {
+	p := newPending(t.f) // stands for all commits
+	p.pr.draft, p.pr.id = t.parts[0].draft, t.parts[0].id
+	if err := t.f.syncer.admit(ctx, p); err != nil {
+		return nil, err
+	}
+	if err := t.f.batches.submit(ctx, t); err != nil {
+		t.f.syncer.release(p)
+		return nil, err
+	}
+	go func() {
+		<-t.done // it has a deadline of its own
+		var last Position
+		if t.err == nil {
+			last = t.pos[len(t.pos)-1]
+		}
+		p.finish(last, t.err)
+	}()
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		if !t.f.batches.withdraw(t, context.Cause(ctx)) {
+			return nil, t.ambiguous(context.Cause(ctx))
+		}
+		<-p.done
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return t.pos, nil
 }
 
 // txn is a transaction on its way. What isn't checked here is left to the

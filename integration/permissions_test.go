@@ -25,6 +25,8 @@ var projecting = []string{
 	"$JS.API.CONSUMER.CREATE.KV_a_snapshots.>", "$JS.API.CONSUMER.DELETE.KV_a_snapshots.*", "$JS.FC.KV_a_snapshots.>",
 	"$KV.a_snapshots.>",
 	"$JS.API.STREAM.INFO.KV_a_leases", "$JS.API.STREAM.CREATE.KV_a_leases", "$JS.API.STREAM.MSG.GET.KV_a_leases", "$KV.a_leases.>",
+	"$JS.API.STREAM.INFO.KV_a_dependants", "$JS.API.STREAM.CREATE.KV_a_dependants", "$JS.API.STREAM.MSG.GET.KV_a_dependants", "$KV.a_dependants.>",
+	"$JS.API.STREAM.PURGE.a_accounts",
 }
 
 // The permissions that the manual lists are enough to append, to project, to
@@ -54,6 +56,9 @@ func TestProjectingPrivileges(t *testing.T) {
 			if err := rt.Wait(ctx, pos); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if r, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil || (round == 0) != r.Feeds[0].Trimmed { // then its fallback holds the log
+			t.Errorf("compact: %+v, %v", r, err)
 		}
 		if err := rt.Close(); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/dependants"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -32,6 +33,16 @@ type Config struct {
 	// time, the others follow, and take over when it is gone. Default: those
 	// in the bucket <app>_leases on the log's server, expiring after 10 s.
 	Leases *lease.Manager
+	// Dependants is the register of who needs which part of the log. Default:
+	// that in the bucket <app>_dependants on the log's server.
+	Dependants *dependants.Registry
+	// Expiry is after how long without a process that runs them these units
+	// don't keep the log from being trimmed any more (default 30 days).
+	// Negative: they always do.
+	Expiry time.Duration
+	// Compaction is when the log is trimmed without anyone asking. Default:
+	// never; see Runtime.Compact.
+	Compaction CompactPolicy
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved.
@@ -108,6 +119,18 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 		}
 		c.Leases = m
 	}
+	if c.Expiry = cmp.Or(c.Expiry, defaultExpiry); c.Expiry < 0 {
+		c.Expiry = 0 // as the register has it
+	}
+	if c.Dependants == nil {
+		r, err := dependants.New(dependants.Options{
+			App: log.App(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(), Replicas: log.Replicas(), Memory: log.InMemory(),
+		})
+		if err != nil {
+			return c, fmt.Errorf("projection: dependants: %w", err)
+		}
+		c.Dependants = r
+	}
 	return c, nil
 }
 
@@ -144,6 +167,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 			p.add("a nil projection")
 			continue
 		}
+		if pair, ok := pr.(switched); ok {
+			rt.pairs = append(rt.pairs, pair.switched())
+		}
 		name, ns := pr.projections()
 		if err := timeframe.ValidName(name); err != nil {
 			p.add("unit: %v", err)
@@ -156,7 +182,7 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		}
 		names[name] = true
 		for _, n := range ns {
-			if nodes[n.name] {
+			if nodes[n.name] && !rt.paired(n) {
 				p.add("two projections are called %q", n.name)
 			}
 			nodes[n.name] = true
@@ -164,8 +190,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
 			}, &p)
 		}
-		parts = append(parts, part{name: name, nodes: ns})
+		parts = append(parts, rt.apart(part{name: name, nodes: ns}, names, &p)...)
 	}
+	rt.checkPairs(parts, &p)
 	if len(ps) == 0 {
 		p.add("nothing to start")
 	}
@@ -186,5 +213,6 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		components[i].connect()
 		units[i] = newUnit(rt, &components[i])
 	}
+	rt.pairUnits(units)
 	return units, nil
 }

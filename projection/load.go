@@ -7,9 +7,25 @@ import (
 	"github.com/tidemark-es/tidemark/snapshot"
 )
 
+// rowBlock is how many rows are allocated at once. A block lives as long as one
+// of its rows.
+const rowBlock = 256
+
+// maxExpected bounds what is allocated on the word of a manifest.
+const maxExpected = 1 << 22
+
+// expect says about how many entries load will get: a map that grows while it
+// is filled takes half as long again.
+func (t *Table[K, V]) expect(m snapshot.MemberState) {
+	t.expected = 0
+	for _, s := range m.Segments {
+		t.expected = max(t.expected, int(min(s.Entries, maxExpected)))
+	}
+}
+
 func (t *Table[K, V]) load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) (err error) {
 	defer contain(&err)
-	rows := make(map[K]*row[V])
+	rows := make(map[K]*row[V], t.expected)
 	var digest snapshot.Digest
 	var dirty []touched[K, V]
 	var block []row[V] // rows are allocated many at a time
@@ -27,7 +43,7 @@ func (t *Table[K, V]) load(entries iter.Seq2[snapshot.Change, error], m migratio
 			return fmt.Errorf("%w: key %x: %w", snapshot.ErrCorrupt, e.Key, err)
 		}
 		if len(block) == 0 {
-			block = make([]row[V], 128)
+			block = make([]row[V], rowBlock)
 		}
 		r := &block[0]
 		r.cut = cut

@@ -83,7 +83,9 @@ func TestOwnerAndFollower(t *testing.T) {
 	one, two := b.balances(), b.balances()
 	rt1 := b.start(t, cfg1, one)
 	awaitStatus(t, rt1, "the first one owns", isOwner)
-	rt2 := b.start(t, cfg2, two)
+	b.append(t, "gone", deposited{1})
+	s1.await(t, 1)
+	rt2 := b.start(t, cfg2, two) // restores a row that it will delete without saving that
 	want := map[string]int64{}
 	for i := range int64(50) {
 		key := string(rune('a' + i%7))
@@ -93,9 +95,6 @@ func TestOwnerAndFollower(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want["gone"] = 1
-	b.append(t, "gone", deposited{1})
-	delete(want, "gone")
 	at := b.append(t, "gone", closed{})
 	if err := errors.Join(rt1.Wait(ctx, at), rt2.Wait(ctx, at)); err != nil {
 		t.Fatal(err)

@@ -88,6 +88,9 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 			return nil, err
 		}
 		if f.why == "" {
+			if t, ok := n.state.(interface{ expect(snapshot.MemberState) }); ok {
+				t.expect(f.member)
+			}
 			clean := i == 0 && f.migrate == nil && !c.other && f.member.Meaning == n.meaning()
 			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
 			if ctx.Err() != nil {
@@ -97,7 +100,7 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
 				rec.Notes, rec.Migrated = f.notes, f.migrate != nil
 				u.restored(n, f.member.At.Map(), rec, !clean)
-				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && !rec.Migrated {
+				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && clean {
 					u.remember(n, c.Tag, f.member.At, d)
 				}
 				return c, nil
@@ -118,13 +121,27 @@ func (u *unit) restored(n *node, pos map[string]uint64, rec Recovery, reset bool
 	n.seen, n.diverged = nil, nil
 }
 
-// candidates asks the store. Where it can't be asked the restart takes
-// longer, and nothing else.
+// candidates asks the store, also for snapshots that are kept elsewhere.
 func (u *unit) candidates(ctx context.Context) (cands []candidate, problems []string, newest snapshot.ID, err error) {
+	cands, problems, newest, err = u.candidatesOf(ctx, u.name)
+	if err != nil || u.rt.cfg.NoSnapshots {
+		return cands, problems, newest, err
+	}
+	if u.twin.name != "" {
+		if cands, newest, err = u.withTwin(ctx, cands, newest); err != nil {
+			return nil, nil, newest, err
+		}
+	}
+	return u.joined(ctx, cands), problems, newest, nil
+}
+
+// candidatesOf asks the store for one unit. Where it can't be asked the
+// restart takes longer, and nothing else.
+func (u *unit) candidatesOf(ctx context.Context, unit string) (cands []candidate, problems []string, newest snapshot.ID, err error) {
 	if u.rt.cfg.NoSnapshots {
 		return nil, nil, newest, nil
 	}
-	found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
+	found, err := u.rt.cfg.Store.Candidates(ctx, unit)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, newest, context.Cause(ctx)
@@ -141,7 +158,7 @@ func (u *unit) candidates(ctx context.Context) (cands []candidate, problems []st
 		}
 		cands = append(cands, candidate{Manifest: f.Manifest, findings: make(map[string]finding)})
 	}
-	return u.joined(ctx, cands), problems, newest, nil
+	return cands, problems, newest, nil
 }
 
 // check asks the log's leader whether a candidate belongs to a feed. The

@@ -17,6 +17,7 @@ type Runtime struct {
 	log   *eventlog.Log
 	cfg   Config
 	units []*unit
+	pairs []*switching // of the units, those that are two versions of one projection
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -55,20 +56,31 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 	if rt.units, err = makeUnits(rt, projections); err != nil {
 		return nil, err
 	}
+	rt.recall(ctx)
 	if err := rt.restore(ctx); err != nil {
 		return nil, err
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	rt.cancel = cancel
 	for _, u := range rt.units {
-		rt.wg.Go(func() { u.run(run) })
+		if !u.twin.failed {
+			rt.wg.Go(func() { u.run(run) })
+		}
+	}
+	for _, s := range rt.pairs {
+		rt.wg.Go(func() { s.follow(run) })
 	}
 	rt.wg.Go(func() { rt.sweep(run) })
+	rt.wg.Go(func() { rt.keepDepending(run) })
+	rt.wg.Go(func() { rt.compactBySize(run) })
 	rt.wg.Go(func() { rt.compareOthers(run) })
 	if c.Background {
 		return rt, nil
 	}
 	for _, u := range rt.units {
+		if u.beside() {
+			continue
+		}
 		select {
 		case <-u.caught:
 		case <-ctx.Done():
@@ -84,7 +96,7 @@ func (rt *Runtime) restore(ctx context.Context) error {
 	errs := make([]error, len(rt.units))
 	var wg sync.WaitGroup
 	for i, u := range rt.units {
-		wg.Go(func() { errs[i] = u.restore(ctx) })
+		wg.Go(func() { errs[i] = u.orBeside(u.restore(ctx)) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -126,6 +138,7 @@ func (rt *Runtime) Close() error {
 		close(rt.done)
 		rt.cancel()
 		rt.wg.Wait()
+		rt.undepend()
 		var errs []error
 		for _, u := range rt.units {
 			errs = append(errs, u.closeErr)

@@ -34,6 +34,8 @@ type saver struct {
 	// while it saved: the next save reads the head again and holds everything.
 	stale bool
 	owner *owner
+	want  chan chan error // saves that somebody asks for; each reply takes one without waiting
+	asked []chan error    // and that haven't begun
 
 	status SnapshotStatus // guarded by u.mu
 }
@@ -65,6 +67,7 @@ type saveJob struct {
 	turn    turn
 	refresh bool // the head was moved: read it again
 	lease   *lease.Lease
+	asked   []chan error // who waits for it
 	lineage map[string]timeframe.Lineage
 	left    map[*node]error // not saved, and why; what the base has of them stays
 }
@@ -84,7 +87,7 @@ const (
 func newSaver(u *unit) saver {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u)}
+	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u), want: make(chan chan error)}
 }
 
 // rebase says what the next save is relative to.
@@ -101,6 +104,7 @@ func (s *saver) rebase(base *snapshot.Manifest, newest snapshot.ID) {
 
 // consider starts a save when the policy says so.
 func (s *saver) consider() {
+	s.serve()
 	cfg := &s.u.rt.cfg
 	if cfg.NoSnapshots || s.inFlight != nil || s.allTorn() || !s.u.whole() {
 		return
@@ -173,6 +177,7 @@ func (s *saver) start(l *lease.Lease) {
 	}
 	job := s.cut()
 	job.lease, job.cut.Epoch = l, l.Epoch()
+	job.asked, s.asked = s.asked, nil
 	s.inFlight = job
 	s.u.rt.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
@@ -255,9 +260,11 @@ func (j *saveJob) encode(u *unit) error {
 	return nil
 }
 
-// moved reports whether an error says that somebody else has moved the head.
+// moved reports whether an error says that somebody else has moved the head, or
+// that what the save was to stand on is gone.
 func moved(err error) bool {
-	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced)
+	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced) ||
+		errors.Is(err, snapshot.ErrCorrupt)
 }
 
 // keepUnknown carries projections forward that the base has and this process
@@ -292,6 +299,7 @@ func (j *saveJob) keepUnknown() {
 // finish takes a save's outcome in.
 func (s *saver) finish(r saveResult) {
 	s.inFlight = nil
+	defer r.job.answer(r.err)
 	u := s.u
 	if r.job.lease == nil && r.err == nil {
 		return // another process saves

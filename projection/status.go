@@ -36,6 +36,9 @@ type Status struct {
 	Recovery   Recovery
 	Snapshots  SnapshotStatus // of the unit
 	Err        error          // *StoppedError, or nil
+	// Beside: it is the version of a BlueGreen that doesn't serve, and isn't
+	// looked at by Wait, Ready, Healthy and Timeframe.
+	Beside bool
 	// Diverged is what was found last of another process that came to a
 	// different state, nil for nothing. The projection goes on.
 	Diverged *DivergedError
@@ -74,6 +77,9 @@ func (rt *Runtime) Status(ctx context.Context) ([]Status, error) {
 func (rt *Runtime) Timeframe() timeframe.Timeframe {
 	m := make(map[string]uint64)
 	for _, s := range rt.Metrics() {
+		if s.Beside {
+			continue
+		}
 		for feed, seq := range s.At.All() {
 			if least, ok := m[feed]; !ok || seq < least {
 				m[feed] = seq
@@ -95,6 +101,9 @@ func (rt *Runtime) Ready(ctx context.Context, maxLag uint64) error {
 	}
 	var errs []error
 	for _, s := range all {
+		if s.Beside {
+			continue
+		}
 		if s.State != Live {
 			errs = append(errs, fmt.Errorf("projection: %q: %w: it is %s%s", s.Projection, ErrNotReady, s.State, because(s.Err)))
 			continue
@@ -113,6 +122,9 @@ func (rt *Runtime) Ready(ctx context.Context, maxLag uint64) error {
 func (rt *Runtime) Healthy(ctx context.Context) error {
 	errs := []error{rt.log.Healthy(ctx)}
 	for _, s := range rt.Metrics() {
+		if s.Beside {
+			continue
+		}
 		if s.Err != nil {
 			errs = append(errs, s.Err)
 		}
@@ -152,6 +164,7 @@ func (u *unit) status(n *node) Status {
 		At: n.at(), Rows: rows, Applied: n.applied, Recovery: n.recovery, Snapshots: u.saver.status,
 		Diverged: n.diverged,
 	}
+	s.Beside = u.beside()
 	s.Snapshots.describe(u.saver.owner)
 	if s.Recovery.Took == 0 && !u.begun.IsZero() && !u.isCaught {
 		s.Recovery.Took, s.Recovery.Replayed = time.Since(u.begun), n.applied

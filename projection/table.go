@@ -31,7 +31,9 @@ type Table[K comparable, V any] struct {
 	epoch uint64       // of the present cut
 	dirty []touched[K, V]
 	whole bool // all rows are in dirty
-	wrong atomic.Pointer[string]
+
+	expected int // rows, by the next load
+	wrong    atomic.Pointer[string]
 
 	// digest of the state at the last cut that was encoded: the sum of the
 	// digests of all rows. It belongs to who encodes, one at a time.

@@ -2,10 +2,12 @@ package projection
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/tidemark-es/tidemark/snapshot"
 	"pgregory.net/rapid"
@@ -322,3 +324,69 @@ func TestShape(t *testing.T) {
 }
 
 func shapeOfT[T any]() string { return NewTable[string, T]("t").n.shape }
+
+// R0.17: what a cut takes follows the changes, not the table.
+func BenchmarkCut(b *testing.B) {
+	type account struct{ Count, Cents uint64 }
+	const changed = 1000
+	for _, rows := range []int{10_000, 1_000_000} {
+		tab := NewTable[string, account]("t")
+		keys := make([]string, rows)
+		tab.lock()
+		for i := range keys {
+			keys[i] = fmt.Sprintf("acct-%06d", i)
+			tab.tx.Put(keys[i], account{1, 1})
+		}
+		tab.commit()
+		tab.unlock()
+		tab.cut()
+		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
+			b.ReportAllocs()
+			step, cuts := 0, 0
+			var took time.Duration
+			for b.Loop() {
+				tab.lock()
+				for range changed {
+					step += 7919
+					tab.tx.Put(keys[step%rows], account{2, 2})
+				}
+				tab.commit()
+				tab.unlock()
+				begun := time.Now()
+				c := tab.cut()
+				took += time.Since(begun)
+				cuts++
+				if c.len() != changed {
+					b.Fatalf("%d changes", c.len())
+				}
+			}
+			b.ReportMetric(float64(took.Nanoseconds())/float64(cuts), "ns/cut")
+		})
+		_, _, err := tab.peek().encode()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// What the digest of a changed key costs: the hash of its new entry, and two
+// sums; the old entry's digest is in the row.
+func BenchmarkEncode(b *testing.B) {
+	for _, changed := range []int{1000} {
+		tab := NewTable[string, [2]uint64]("t")
+		tab.lock()
+		for i := range changed {
+			tab.tx.Put(fmt.Sprintf("acct-%06d", i), [2]uint64{1, uint64(i)})
+		}
+		tab.commit()
+		tab.unlock()
+		c := tab.cut()
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, _, err := c.encode(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*changed), "ns/key")
+	}
+}

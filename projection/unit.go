@@ -25,6 +25,7 @@ type unit struct {
 	name  string
 	nodes []*node // sorted: what is read comes before who reads it
 	feeds map[string]*eventlog.Feed
+	twin  twin
 	// groups are the nodes by what is connected; aliases the names of the
 	// units that this one was joined from.
 	groups  []*group
@@ -97,6 +98,7 @@ func (u *unit) run(ctx context.Context) {
 	}
 	close(u.ended)
 	u.saver.last()
+	u.saver.reply(ErrClosed)
 	u.mu.Lock()
 	u.closed = true
 	close(u.waiters)
@@ -194,6 +196,8 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		case r := <-u.saver.results:
 			u.saver.finish(r)
 			u.saver.consider()
+		case reply := <-u.saver.want:
+			u.saver.force(reply)
 		case <-u.saver.owner.kick:
 			u.saver.consider()
 		case <-u.saver.timer.C:

@@ -16,6 +16,9 @@ import (
 func (rt *Runtime) Wait(ctx context.Context, at eventlog.Position) error {
 	read := false
 	for _, u := range rt.units {
+		if u.beside() {
+			continue
+		}
 		for _, n := range u.nodes {
 			if n.feeds[at.Feed] == nil {
 				continue

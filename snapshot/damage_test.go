@@ -179,3 +179,96 @@ func TestHeadThatPointsNowhere(t *testing.T) {
 		t.Fatal(fmt.Sprint(got, reasons))
 	}
 }
+
+// A head that is gone doesn't stop saves for ever: the next one puts it back,
+// with what the bucket still holds.
+func TestSaveAfterALostHead(t *testing.T) {
+	s := opened(t, connect(t))
+	m := saved(t, s, "u", nil, cut(1, member("a", put("k", "v"))))
+	e, err := s.bucket.leader(t.Context(), headKey("u"))
+	if err == nil {
+		err = s.bucket.drop(t.Context(), headKey("u"), e.revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, problems := newest(t, s, "u")
+	if found == nil || found.ID != m.ID || len(problems) != 1 || !errors.Is(problems[0], ErrNotFound) {
+		t.Fatalf("found %v, %v", found, problems)
+	}
+	saved(t, s, "u", found, cut(2, member("a", put("l", "w"))))
+	_, state, reasons := restored(t, s, "u")
+	if !maps.Equal(state, map[string]string{"k": "v", "l": "w"}) || len(reasons) != 0 {
+		t.Fatalf("afterwards: %v, %v", state, reasons)
+	}
+	// After a Delete nothing is left to build on.
+	if err := s.Delete(t.Context(), "u"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Save(t.Context(), "u", found, cut(3, member("a"))); !errors.Is(err, ErrStaleBase) {
+		t.Fatalf("on a deleted unit: %v", err)
+	}
+}
+
+// Nothing that the head names can be used: a manifest that was found beside it
+// is built upon, and kept from the next sweep though no head named it.
+func TestSaveOnAnUnlistedBase(t *testing.T) {
+	s := opened(t, connect(t), noGrace, func(o *Options) { o.Keep = 2 })
+	first := saved(t, s, "u", nil, cut(1, member("a", put("k", "v"))))
+	m := first
+	for i := range 3 {
+		m = saved(t, s, "u", m, cut(uint64(i+2), member("a", put("l", fmt.Sprint(i)))))
+	}
+	h, _, err := headOf(t, s, "u")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range h.ids {
+		damage(t, s, manifestKey("u", id), flip)
+	}
+	found, problems := newest(t, s, "u")
+	if found == nil || len(problems) == 0 {
+		t.Fatalf("found %v, %v", found, problems)
+	}
+	state := stateOf(t, s, found)
+	c := cut(9, member("a", put("new", "n")))
+	if _, err := s.Save(t.Context(), "u", found, c); !errors.Is(err, ErrStaleBase) {
+		t.Fatalf("without Replaces: %v", err)
+	}
+	c.Replaces = m.ID
+	next := saved(t, s, "u", found, c)
+	if _, err := s.Sweep(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	state["new"] = "n"
+	wantState(t, s, next, "a", state)
+	delete(state, "new")
+	wantState(t, s, found, "a", state) // the one before is the fallback
+	// What it would stand on is gone: an error, and not a manifest of nothing.
+	a, _ := next.Member("a")
+	for _, g := range a.Segments {
+		damage(t, s, chunkKey(g.Chunks[0]), flip)
+	}
+	h, _, err = headOf(t, s, "u")
+	if err == nil {
+		h.ids = nil
+		_, err = s.moveHead(t.Context(), h, ID{1})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = cut(10, member("a"))
+	c.Replaces = ID{1}
+	if _, err := s.Save(t.Context(), "u", next, c); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("on damaged chunks: %v", err)
+	}
+}
+
+func stateOf(t *testing.T, s *Store, m *Manifest) map[string]string {
+	t.Helper()
+	state, err := load(t.Context(), s, m, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}

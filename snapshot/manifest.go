@@ -86,6 +86,16 @@ func (m MemberState) total(of func(Segment) uint64) (sum uint64) {
 	return sum
 }
 
+// chunks returns the chunks of all segments.
+func (m *Manifest) chunks() (ids []ID) {
+	for _, state := range m.Members {
+		for _, segment := range state.Segments {
+			ids = append(ids, segment.Chunks...)
+		}
+	}
+	return ids
+}
+
 // derived returns a manifest that is made from m: its members may be replaced,
 // their segments not.
 func (m *Manifest) derived(now time.Time, epoch uint64) *Manifest {

@@ -43,6 +43,7 @@ func (s *Store) save(ctx context.Context, unit string, base *Manifest, cut Cut, 
 	}
 	h, err := s.readHead(ctx, unit)
 	h.writer = max(s.opts.Epoch, cut.Epoch)
+	guarded := h.ids
 	if err == nil {
 		h, err = s.follow(ctx, h, base, cut.Replaces)
 	}
@@ -52,6 +53,9 @@ func (s *Store) save(ctx context.Context, unit string, base *Manifest, cut Cut, 
 	up := s.newUploader(ctx)
 	defer up.close()
 	m, err := s.build(up, h, base, cut)
+	if err == nil && base != nil && !slices.Contains(guarded, base.ID) {
+		err = up.adopt(ctx, base, m)
+	}
 	if err == nil {
 		m, h, err = s.commit(ctx, up, m, h)
 	}
@@ -88,7 +92,7 @@ func (s *Store) follow(ctx context.Context, h headState, base *Manifest, replace
 	if errors.Is(h.problem, ErrUnknownFormat) {
 		return h, h.problem // a newer release owns this unit
 	}
-	if h.problem != nil {
+	if h.problem != nil || !h.present && base != nil { // nobody who has a base has begun without a head
 		return s.followBroken(ctx, h, base)
 	}
 	if h.epoch > h.writer {
@@ -125,14 +129,18 @@ func follow(h head, base *Manifest, replaces, maybe ID) ([]ID, error) {
 		return h.ids, nil
 	}
 	// Its chunks must be guarded by the head; what is newer was rejected.
-	i := slices.Index(h.ids, from)
-	if i < 0 {
+	if i := slices.Index(h.ids, from); i >= 0 {
+		return h.ids[i:], nil
+	}
+	if newest.IsZero() || newest != replaces {
 		return nil, &StaleBaseError{Unit: h.unit, Base: from, Head: newest}
 	}
-	return h.ids[i:], nil
+	// Nothing that the head names could be used, so the caller took one that
+	// was found beside it. See uploader.adopt.
+	return []ID{from}, nil
 }
 
-// followBroken replaces a damaged head: what the bucket still holds takes the
+// followBroken replaces a damaged or lost head: what the bucket still holds takes the
 // place of what it named. Epochs are then known from the manifests only.
 func (s *Store) followBroken(ctx context.Context, h headState, base *Manifest) (headState, error) {
 	listed, err := s.listed(ctx, h)

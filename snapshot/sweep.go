@@ -113,12 +113,8 @@ func (s *Store) mark(ctx context.Context, heads, manifests []item) (map[string]b
 			if err != nil {
 				return nil, err
 			}
-			for _, state := range m.Members {
-				for _, segment := range state.Segments {
-					for _, chunk := range segment.Chunks {
-						used[chunkKey(chunk)] = true
-					}
-				}
+			for _, chunk := range m.chunks() {
+				used[chunkKey(chunk)] = true
 			}
 		}
 	}

@@ -110,6 +110,31 @@ func (u *uploader) refresh(ctx context.Context) error {
 	return nil
 }
 
+// adopt writes base again, and those of its chunks that next carries over: no
+// head refers to them, so a sweep may be about to take them for garbage.
+func (u *uploader) adopt(ctx context.Context, base, next *Manifest) error {
+	data, err := u.s.content(ctx, manifestKey(base.Unit, base.ID), base.ID)
+	if err != nil {
+		return err
+	}
+	if err := u.s.bucket.put(ctx, manifestKey(base.Unit, base.ID), data); err != nil {
+		return err
+	}
+	for _, id := range next.chunks() {
+		if slices.Contains(u.ids, id) {
+			continue
+		}
+		chunk, err := u.s.content(ctx, chunkKey(id), id)
+		if err != nil {
+			return err
+		}
+		if err := u.write(ctx, id, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // close ends what is still in flight.
 func (u *uploader) close() {
 	u.cancel(context.Canceled)

@@ -1,0 +1,190 @@
+package dependants
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tidemark-es/tidemark/internal/kv"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// Options of a Registry. App and JetStream are required.
+type Options struct {
+	App       string              // scopes the bucket, <App>_dependants
+	JetStream jetstream.JetStream // never closed
+	APIPrefix string              // of JetStream requests; default "$JS.API"
+	Replicas  int                 // of the bucket where it is made; default 1
+	Memory    bool                // keep the bucket in memory where it is made
+	Timeout   time.Duration       // of one request to the server; default 5 s
+}
+
+// Registry is an application's register. It is safe for concurrent use, and
+// owns nothing that has to be closed.
+type Registry struct {
+	bucket store
+}
+
+// store is what the register needs of a bucket.
+type store interface {
+	Get(ctx context.Context, key string) (kv.Entry, error)
+	Swap(ctx context.Context, key string, data []byte, revision uint64) (uint64, error)
+	Now(ctx context.Context) (time.Time, bool, error)
+}
+
+const registerKey = "register"
+
+// New asks nothing of the server; the bucket is made with the first dependant.
+func New(o Options) (*Registry, error) {
+	if err := timeframe.ValidName(o.App); err != nil {
+		return nil, fmt.Errorf("dependants: options: %w: App: %w", ErrInvalid, err)
+	}
+	if o.JetStream == nil || o.Timeout < 0 || o.Replicas < 0 || o.Replicas > 5 {
+		return nil, fmt.Errorf("dependants: options: %w: JetStream is required, Timeout and Replicas (%d, at most 5) can't be negative", ErrInvalid, o.Replicas)
+	}
+	return &Registry{bucket: kv.New(kv.Options{
+		JetStream: o.JetStream, APIPrefix: o.APIPrefix, Bucket: o.App + "_dependants", Description: "who needs which part of the log",
+		Replicas: o.Replicas, Memory: o.Memory, Timeout: cmp.Or(o.Timeout, 5*time.Second),
+	})}, nil
+}
+
+// Register adds a dependant, or replaces the one of its name. From its return
+// on the log isn't trimmed beyond what it needs. Errors: ErrInvalid,
+// *TooLateError, ErrCorrupt, or one of the connection, after which it may be
+// registered all the same.
+func (r *Registry) Register(ctx context.Context, ds ...Dependant) error {
+	for _, d := range ds {
+		if err := d.validate(); err != nil {
+			return err
+		}
+	}
+	return r.change(ctx, func(rec record) error {
+		for _, d := range ds {
+			if err := rec.put(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Advance says that a dependant has come further, and is alive. Positions
+// never go back; feeds that aren't named stay where they are. The error is an
+// *UnknownError where it isn't registered any more.
+func (r *Registry) Advance(ctx context.Context, name string, to timeframe.Timeframe) error {
+	return r.change(ctx, func(rec record) error { return rec.advance(name, to) })
+}
+
+// Deregister removes a dependant: the log needn't be kept for it. It is no
+// error where there is none; a *NeededError where others are derived from it.
+func (r *Registry) Deregister(ctx context.Context, name string) error {
+	return r.change(ctx, func(rec record) error { return rec.remove(name) })
+}
+
+// List returns all dependants by name, the expired ones too, which stay until
+// the next trim.
+func (r *Registry) List(ctx context.Context) ([]Dependant, error) {
+	rec, _, err := r.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now, _, err := r.bucket.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dependants: %w", err)
+	}
+	return rec.list(now), nil
+}
+
+// Trimmed says how far feeds may have been trimmed by Trim, by feed. A log
+// that begins later was trimmed by somebody else.
+func (r *Registry) Trimmed(ctx context.Context) (map[string]Mark, error) {
+	rec, _, err := r.read(ctx)
+	return rec.Trimmed, err
+}
+
+// Trim decides how far feeds may be trimmed, and puts that down before it
+// happens: plan gets all dependants and returns the new marks. It is called
+// again where somebody registered meanwhile. After Trim the log may be trimmed
+// to what plan has returned last; who registers now is told (*TooLateError).
+// Where that isn't done, nothing is lost: the next Trim does it. Dependants
+// that have expired are dropped. No marks change nothing.
+func (r *Registry) Trim(ctx context.Context, plan func([]Dependant) (map[string]Mark, error)) error {
+	now, _, err := r.bucket.Now(ctx)
+	if err != nil {
+		return fmt.Errorf("dependants: %w", err)
+	}
+	return r.change(ctx, func(rec record) error {
+		ds := rec.list(now)
+		marks, err := plan(ds)
+		if err != nil {
+			return err
+		}
+		if len(marks) == 0 {
+			return errNothing
+		}
+		rec.trim(marks, ds)
+		return nil
+	})
+}
+
+// Current says which streams the feeds have now: marks of streams that were
+// deleted and created again, by feed, are dropped.
+func (r *Registry) Current(ctx context.Context, incarnations map[string]string) error {
+	return r.change(ctx, func(rec record) error {
+		err := errNothing
+		for feed, m := range rec.Trimmed {
+			if now, ok := incarnations[feed]; ok && now != m.Incarnation {
+				delete(rec.Trimmed, feed)
+				err = nil
+			}
+		}
+		return err
+	})
+}
+
+var errNothing = errors.New("nothing to write")
+
+func (r *Registry) read(ctx context.Context) (record, uint64, error) {
+	e, err := r.bucket.Get(ctx, registerKey)
+	if err != nil {
+		return record{}, 0, fmt.Errorf("dependants: %w", err)
+	}
+	rec, err := decodeRecord(e.Data, e.Created)
+	return rec, e.Revision, err
+}
+
+// change runs one compare-and-set, again where somebody else was faster.
+func (r *Registry) change(ctx context.Context, f func(record) error) error {
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		rec, revision, err := r.read(ctx)
+		if err != nil {
+			return err
+		}
+		switch err := f(rec); {
+		case errors.Is(err, errNothing):
+			return nil
+		case err != nil:
+			return err
+		}
+		data, err := json.Marshal(rec)
+		if err != nil {
+			return fmt.Errorf("dependants: %w", err)
+		}
+		if _, err = r.bucket.Swap(ctx, registerKey, data, revision); err == nil {
+			return nil
+		}
+		if !errors.Is(err, kv.ErrMoved) {
+			return fmt.Errorf("dependants: %w", err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("dependants: %w", context.Cause(ctx))
+		}
+	}
+}
