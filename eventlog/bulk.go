@@ -77,7 +77,7 @@ var (
 
 // openBulk begins to read behind a sequence. Where the server doesn't make a
 // backup, that is an error, and the caller reads by tail.
-func (f *Feed) openBulk(ctx context.Context, after uint64, trimmed bool) (*bulk, error) {
+func (f *Feed) openBulk(ctx context.Context, after uint64, known mark, trimmed bool) (*bulk, error) {
 	r := &bulkRun{
 		f: f, credit: bulkCredit, made: f.log.nc.Stats().Reconnects,
 		chunks: make(chan *nats.Msg, 2*bulkWindow/bulkChunk+bulkCredit+8),
@@ -90,7 +90,7 @@ func (f *Feed) openBulk(ctx context.Context, after uint64, trimmed bool) (*bulk,
 		default:
 		}
 	}, "$JS.SNAPSHOT.ACK."+f.stream+".")
-	if err := r.start(ctx, after, trimmed); err != nil {
+	if err := r.start(ctx, after, known, trimmed); err != nil {
 		r.end()
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (f *Feed) openBulk(ctx context.Context, after uint64, trimmed bool) (*bulk,
 
 // start asks for the backup. It is asked for once: a second one would come in
 // between.
-func (r *bulkRun) start(ctx context.Context, after uint64, trimmed bool) (err error) {
+func (r *bulkRun) start(ctx context.Context, after uint64, known mark, trimmed bool) (err error) {
 	l := r.f.log
 	inbox := l.nc.NewInbox()
 	if r.sub, err = l.nc.Subscribe(inbox, r.receive); err != nil {
@@ -133,7 +133,11 @@ func (r *bulkRun) start(ctx context.Context, after uint64, trimmed bool) (err er
 		return resp.Error
 	}
 	// The backup is of the stream that was there until now.
-	if _, err := r.f.rangeCheck(ctx, after, trimmed); err != nil {
+	st, err := r.f.rangeCheck(ctx, after, trimmed)
+	if err != nil {
+		return err
+	}
+	if err := r.f.recognise(ctx, known, st); err != nil {
 		return err
 	}
 	r.wg.Go(r.unpack)
@@ -167,7 +171,9 @@ func (b *bulk) next(ctx context.Context) ([]message, error) {
 		select {
 		case p, open := <-b.run.pages:
 			if !open {
-				b.handOver()
+				if b.handOver(ctx) {
+					return nil, nil // that was all, for now
+				}
 				break
 			}
 			b.lent = p
@@ -214,16 +220,18 @@ func (b *bulk) lend() []message {
 	return nil
 }
 
-// handOver goes on by tail, behind what was delivered.
-func (b *bulk) handOver() {
+// handOver goes on by tail, behind what was delivered, and says whether the
+// backup was whole.
+func (b *bulk) handOver(ctx context.Context) bool {
 	r := b.run
 	b.run = nil
 	r.end()
 	if !r.whole {
-		b.f.noBulk(r.err)
+		b.f.noBulk(ctx, r.err)
 	}
-	b.tail = b.f.newTail(b.got, "", b.trimmed)
+	b.tail = b.f.newTail(b.got, mark{}, "", b.trimmed)
 	b.tail.last = b.last
+	return r.whole
 }
 
 // close is the source's.

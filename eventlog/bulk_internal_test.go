@@ -172,7 +172,7 @@ func TestBulkRest(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				b, err := f.openBulk(t.Context(), 0, false)
+				b, err := f.openBulk(t.Context(), 0, mark{}, false)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -1,6 +1,9 @@
 package eventlog
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 const (
 	// bulkLeast is the distance below which bulk isn't worth its start, in
@@ -23,10 +26,29 @@ func bulkPays(st State, cursor, end, least uint64) bool {
 	return end-cursor >= (end-st.First+1)/bulkRatio
 }
 
+// openLong reads a feed behind a sequence, up to end and beyond, by what suits
+// the distance. Where known is given, the log must still have that message.
+func (f *Feed) openLong(ctx context.Context, after uint64, known mark, end uint64, trimmed bool) (source, error) {
+	if end > after && end-after >= f.bulkLeast && !f.bulkOff.Load() {
+		st, err := f.State(ctx)
+		if err == nil && bulkPays(st, after, end, f.bulkLeast) {
+			var b *bulk
+			if b, err = f.openBulk(ctx, after, known, trimmed); err == nil {
+				return b, nil
+			}
+			f.noBulk(ctx, err)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return f.openTail(ctx, after, known, "", trimmed)
+}
+
 // noBulk takes note that a bulk couldn't be read to its end, and why. Where it
 // won't be otherwise the next time, it isn't tried again on this feed.
-func (f *Feed) noBulk(err error) {
-	if f.closed.Load() {
+func (f *Feed) noBulk(ctx context.Context, err error) {
+	if f.closed.Load() || ctx.Err() != nil {
 		return
 	}
 	if errors.Is(err, ErrDenied) || errors.Is(err, errArchive) {

@@ -54,8 +54,9 @@
 //     sequence alone.
 //   - Events and Commits that reading lends out, and their Data, are valid
 //     until the next step. Decoded values are yours.
-//   - Reading one key reads the blocks that its commits lie in: milliseconds
-//     to a tenth of a second in a large feed. Keep state in projections.
+//   - Reading one key for the first time reads the blocks that its commits lie
+//     in: milliseconds to a tenth of a second in a large feed. Keep state in
+//     projections. Reading it again soon costs a question to the leader.
 //   - A stream that is deleted and created again under an open feed is noticed
 //     within 10 s; until then, appends without an exact expectation reach it.
 //   - A purge on the server is trusted to be a trim: it shows as ErrTrimmed
@@ -70,6 +71,7 @@
 // transaction.go, tag.go, batch.go, batch_decide.go, batch_settle.go;
 // durability.go, syncer.go, blocks.go; import: import.go, importer.go,
 // importpack.go, importsend.go, importlearn.go, fastbatch.go, packed.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
+// follow: follower.go, hub.go; one key: history.go, keycache.go, shared.go;
 // event.go; ask the server: server.go. What is stored is in
 // docs/format-commit.md.
 package eventlog

@@ -35,6 +35,11 @@ type Feed struct {
 	ids         *identityCache
 	queues      *keyQueues
 	syncer      *syncer
+	hub         *hub
+	keys        *keyCache
+	asked       *sharedState
+	reads       chan struct{} // questions for messages on their way
+	directOff   atomic.Bool   // this user may not ask for stored messages directly
 	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
 
 	keeper  *keeper
@@ -114,6 +119,10 @@ func (l *Log) newFeed(name string, reg *registry) *Feed {
 	}
 	f.keeper.f = f
 	f.syncer = newSyncer(f)
+	f.hub = newHub(f)
+	f.keys = newKeyCache(keyCacheBytes)
+	f.asked = &sharedState{ask: f.State}
+	f.reads = make(chan struct{}, readsAtOnce)
 	return f
 }
 

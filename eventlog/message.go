@@ -39,6 +39,11 @@ func (m *message) clone() message {
 	return message{seq: m.seq, nanos: m.nanos, subject: string([]byte(m.subject)), header: headers(b[:n:n]), data: b[n:]}
 }
 
+// size is about what the message takes in memory, in bytes.
+func (m *message) size() int {
+	return 96 + len(m.subject) + len(m.header) + len(m.data)
+}
+
 // fingerprint is SHA-256, cut to 128 bits, of what the stream stores of the
 // message: sequence, time, subject, headers in the order of their names, and
 // payload. Each part has its length in front, so that no two messages share

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/timeframe"
@@ -22,7 +23,9 @@ type Reader struct {
 	end    uint64  // last sequence to read
 	cursor uint64  // last sequence that was read, or is known to be skipped
 	last   message // the one at cursor; seq 0 where none was read
+	head   message // of the key that is read, where reading has an end
 	batch  []Commit
+	quiet  int      // small batches since the last large one
 	lent   []Commit // what of it Next returned last; kept where mangling alone
 	rest   []message
 	err    error
@@ -77,23 +80,17 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	return r, nil
 }
 
-// open opens the source that suits the distance.
+// open finds the source for the way to go.
 func (r *Reader) open(ctx context.Context, st State) (source, error) {
-	if !r.cfg.keyed && bulkPays(st, r.cursor, r.end, r.f.bulkLeast) && !r.f.bulkOff.Load() {
-		b, err := r.f.openBulk(ctx, r.cursor, r.cfg.trimmed)
-		if err == nil {
-			return b, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		r.f.noBulk(err)
+	switch {
+	case strings.ContainsAny(r.filter, "*>"): // a key of an adopted feed
+		return r.f.openTail(ctx, r.cursor, mark{}, r.filter, r.cfg.trimmed)
+	case r.cfg.follow && r.end > st.Last:
+		return r.f.openFollower(ctx, r.cursor, st.Last, r.filter, r.cfg.trimmed, r.end)
+	case r.cfg.keyed:
+		return r.f.openKey(ctx, r.cursor, r.head, r.end, st)
 	}
-	t, err := r.f.openTail(ctx, r.cursor, r.filter, r.cfg.trimmed)
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	return r.f.openLong(ctx, r.cursor, mark{}, r.end, r.cfg.trimmed)
 }
 
 // bound sets the end of a reader of what is there now.
@@ -102,7 +99,7 @@ func (r *Reader) bound(ctx context.Context, last uint64) error {
 	if !r.cfg.keyed {
 		return nil
 	}
-	head, ok, err := r.f.get(ctx, getRequest{LastFor: r.filter})
+	head, ok, err := r.f.lastOf(ctx, r.filter)
 	if err != nil {
 		return err
 	}
@@ -112,6 +109,7 @@ func (r *Reader) bound(ctx context.Context, last uint64) error {
 	}
 	// Where the key's head is behind the end, reading ends when it arrives.
 	r.end = min(r.end, head.seq)
+	r.head = head
 	return nil
 }
 
@@ -180,10 +178,7 @@ func (r *Reader) next(ctx context.Context) ([]Commit, error) {
 
 // take decodes messages into the batch. Markers count, and aren't in it.
 func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
-	if cap(r.batch) < len(msgs) {
-		r.batch = make([]Commit, max(len(msgs), readBatch/4))
-	}
-	batch := r.batch[:len(msgs)]
+	batch := r.room(len(msgs))
 	n := 0
 	for i := range msgs {
 		m := &msgs[i]
@@ -215,6 +210,23 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 		r.cursor, r.last = m.seq, *m
 	}
 	return r.taken(batch[:n]), nil
+}
+
+// room is the batch's memory for n commits. What a burst took is given back
+// when it is over: there may be thousands of followers.
+func (r *Reader) room(n int) []Commit {
+	const small, patience = 16, 8
+	if n > small {
+		r.quiet = 0
+	} else if cap(r.batch) > small {
+		if r.quiet++; r.quiet > patience {
+			r.batch, r.quiet = nil, 0
+		}
+	}
+	if cap(r.batch) < n {
+		r.batch = make([]Commit, max(n, min(2*cap(r.batch), readBatch)))
+	}
+	return r.batch[:n]
 }
 
 // taken counts; a batch without commits isn't nil, which is the end.
@@ -299,7 +311,7 @@ func (r *Reader) Close() error {
 // rangeCheck says whether the log can be read on behind a sequence, and what
 // it holds. Where trimmed is true, commits behind the sequence may be gone.
 func (f *Feed) rangeCheck(ctx context.Context, after uint64, trimmed bool) (State, error) {
-	st, err := f.State(ctx)
+	st, err := f.asked.get(ctx)
 	e := &RangeError{Feed: f.name, Want: after + 1, First: st.First, Last: st.Last}
 	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == int(jetstream.JSErrCodeStreamNotFound) {
 		e.class, e.recreated = ErrLostTail, true

@@ -1,6 +1,13 @@
 package eventlog
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
 
 // source delivers the messages of a feed, from behind a sequence on, in order
 // and each once: it starts anew behind the last one where what it reads from
@@ -16,4 +23,44 @@ type source interface {
 	next(ctx context.Context) ([]message, error)
 	// close ends it and releases what it has. It is called once.
 	close()
+}
+
+// untilAvailable tries until the server is there again, at once when the
+// connection is back. Other errors than ErrUnavailable end it.
+func (f *Feed) untilAvailable(ctx context.Context, try func() error) error {
+	back := f.log.nc.StatusChanged(nats.CONNECTED)
+	defer f.log.nc.RemoveStatusListener(back)
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := try()
+		if err == nil || !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case _, open := <-back:
+			if !open {
+				return f.closedRead()
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-f.closing:
+			return f.closedRead()
+		}
+	}
+}
+
+func (f *Feed) closedRead() error {
+	return fmt.Errorf("eventlog: read of feed %q: %w", f.name, ErrClosed)
+}
+
+// recognise makes sure that the log still has a message that was read before.
+func (f *Feed) recognise(ctx context.Context, known mark, st State) error {
+	if known.seq < max(st.First, 1) {
+		return nil
+	}
+	m, ok, err := f.get(ctx, getRequest{Seq: known.seq})
+	if err != nil || !ok || markOf(&m) == known {
+		return err
+	}
+	return &RangeError{Feed: f.name, Want: known.seq + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: true}
 }

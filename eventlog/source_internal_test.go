@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -17,10 +18,26 @@ import (
 // sources are all there are: each passes the suite of this file.
 var sources = map[string]func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error){
 	"tail": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
-		return f.openTail(ctx, after, "", trimmed)
+		return f.openTail(ctx, after, mark{}, "", trimmed)
 	},
 	"bulk": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
-		return f.openBulk(ctx, after, trimmed)
+		return f.openBulk(ctx, after, mark{}, trimmed)
+	},
+	"follower": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
+		st, err := f.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		// One with an end says when nothing comes, as the suite needs it.
+		return f.openFollower(ctx, after, st.Last, "", trimmed, math.MaxUint64-1)
+	},
+	"follower-bulk": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
+		f.bulkLeast = 1
+		st, err := f.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return f.openFollower(ctx, after, st.Last, "", trimmed, math.MaxUint64-1)
 	},
 }
 

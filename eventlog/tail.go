@@ -37,6 +37,7 @@ type tail struct {
 	f       *Feed
 	filter  string // subject, "" for all
 	trimmed bool   // commits may be missing at the start
+	known   mark   // of a message that was read before; none where seq is 0
 
 	consumer string
 	sub      *nats.Subscription
@@ -62,17 +63,18 @@ type tail struct {
 var errNotBegun = errors.New("not begun")
 
 // newTail is a tail that begins with its first next, which then waits for a
-// server that is away.
-func (f *Feed) newTail(after uint64, filter string, trimmed bool) *tail {
-	t := &tail{f: f, filter: filter, trimmed: trimmed, got: after, broken: errNotBegun, arrived: make(chan struct{}, 1)}
+// server that is away. Where known is given, the log must still have that
+// message.
+func (f *Feed) newTail(after uint64, known mark, filter string, trimmed bool) *tail {
+	t := &tail{f: f, filter: filter, trimmed: trimmed, known: known, got: after, broken: errNotBegun, arrived: make(chan struct{}, 1)}
 	t.back = f.log.nc.StatusChanged(nats.CONNECTED)
 	t.undeny = f.log.watch(func(e *PermissionError) { t.fail(e) }, f.log.api+".CONSUMER.MSG.NEXT."+f.stream+".")
 	return t
 }
 
 // openTail is a tail that has begun.
-func (f *Feed) openTail(ctx context.Context, after uint64, filter string, trimmed bool) (*tail, error) {
-	t := f.newTail(after, filter, trimmed)
+func (f *Feed) openTail(ctx context.Context, after uint64, known mark, filter string, trimmed bool) (*tail, error) {
+	t := f.newTail(after, known, filter, trimmed)
 	if err := t.start(ctx); err != nil {
 		t.close()
 		return nil, err
@@ -128,6 +130,11 @@ func (t *tail) recognise(ctx context.Context, after uint64, st State) error {
 	t.mu.Lock()
 	last := t.last
 	t.mu.Unlock()
+	if last.seq == 0 {
+		if err := t.f.recognise(ctx, t.known, st); err != nil {
+			return err
+		}
+	}
 	if after == 0 || after < st.First || (last.seq == 0 && t.filter != "") {
 		return nil
 	}
@@ -213,7 +220,7 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 	defer timer.Stop()
 	for {
 		if t.f.closed.Load() {
-			return nil, t.closedError()
+			return nil, t.f.closedRead()
 		}
 		t.mu.Lock()
 		if len(t.buf) > 0 {
@@ -249,19 +256,15 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 		case <-t.arrived:
 		case _, open := <-t.back:
 			if !open {
-				return nil, t.closedError() // the connection is closed for good
+				return nil, t.f.closedRead() // the connection is closed for good
 			}
 		case <-timer.C:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-t.f.closing:
-			return nil, t.closedError()
+			return nil, t.f.closedRead()
 		}
 	}
-}
-
-func (t *tail) closedError() error {
-	return fmt.Errorf("eventlog: read of feed %q: %w", t.f.name, ErrClosed)
 }
 
 // restart makes the consumer anew, for as long as it takes the server to come
@@ -270,29 +273,22 @@ func (t *tail) restart(ctx context.Context) error {
 	t.mu.Lock()
 	first := errors.Is(t.broken, errNotBegun)
 	t.mu.Unlock()
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		err := t.start(ctx)
-		if err == nil {
-			if !first {
-				t.f.stats.restarts.Add(1)
-			}
-			return nil
-		}
-		if !errors.Is(err, ErrUnavailable) {
-			return err
-		}
-		select {
-		case <-time.After(wait):
-		case _, open := <-t.back:
-			if !open {
-				return t.closedError()
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-t.f.closing:
-			return t.closedError()
-		}
+	err := t.f.untilAvailable(ctx, func() error { return t.start(ctx) })
+	if err == nil && !first {
+		t.f.stats.restarts.Add(1)
 	}
+	return err
+}
+
+// mark identifies the message that was received last, or behind which reading
+// starts; none where it isn't known.
+func (t *tail) mark() mark {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last.seq == 0 {
+		return mark{}
+	}
+	return markOf(&t.last)
 }
 
 // close ends the source.
