@@ -78,6 +78,7 @@ const (
 	unitMillis  = "ms"
 	unitKeys    = "keys/s"
 	unitBytes   = "bytes"
+	unitNanos   = "ns/key"
 )
 
 func (c *benchCase) allFigures() []figure {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/tidemark-es/tidemark/dependants"
@@ -145,9 +146,7 @@ func (c *compaction) run(ctx context.Context) error {
 func (c *compaction) feeds(ctx context.Context) (map[string]*eventlog.Feed, error) {
 	all := make(map[string]*eventlog.Feed)
 	for _, u := range c.rt.units {
-		for name, f := range u.feeds {
-			all[name] = f
-		}
+		maps.Copy(all, u.feeds)
 	}
 	feeds := all
 	if c.o.Feeds != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -27,8 +28,8 @@ func (p CompactPolicy) outgrown(now, after uint64) bool {
 	return now > p.Bytes && now > after+after/10
 }
 
-// compactBySize compacts when a feed has outgrown the policy. One that fails
-// is tried again with the next look.
+// compactBySize compacts when a feed has outgrown the policy. One that fails,
+// or finds a unit without a snapshot, is tried again with the next look.
 func (rt *Runtime) compactBySize(ctx context.Context) {
 	p := rt.cfg.Compaction
 	if p.Bytes == 0 || rt.cfg.NoSnapshots {
@@ -58,15 +59,30 @@ func (rt *Runtime) compactBySize(ctx context.Context) {
 		for name, n := range sizes() {
 			due = due || p.outgrown(n, after[name])
 		}
-		if !due {
+		if !due || !rt.ownsAny() {
 			continue
 		}
-		if _, err := rt.Compact(ctx, p.Options); err != nil {
-			if ctx.Err() == nil {
-				rt.cfg.Logger.Warn().Err(err).Msg("projection: compaction")
-			}
-			continue
+		r, err := rt.Compact(ctx, p.Options)
+		switch {
+		case err == nil && r.verified():
+			after = sizes()
+		case err != nil && ctx.Err() == nil:
+			rt.cfg.Logger.Warn().Err(err).Msg("projection: compaction")
 		}
-		after = sizes()
 	}
+}
+
+// ownsAny says whether this process saves any of its units: who merely
+// follows leaves compacting to the one that does.
+func (rt *Runtime) ownsAny() bool {
+	return slices.ContainsFunc(rt.units, func(u *unit) bool {
+		l, _ := u.saver.owner.held()
+		return l != nil
+	})
+}
+
+// verified says whether every unit had a snapshot to rely on. Otherwise the
+// next look may find one.
+func (r CompactReport) verified() bool {
+	return !slices.ContainsFunc(r.Units, func(u CompactUnit) bool { return !u.Verified })
 }

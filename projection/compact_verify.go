@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/tidemark-es/tidemark/dependants"
@@ -171,9 +172,7 @@ func (c *compaction) position(d dependants.Dependant) timeframe.Timeframe {
 	needs := d.Needs.Map() // all its feeds at 0
 	for _, u := range c.units {
 		if u.name == d.Unit && u.verified {
-			for feed, seq := range u.needs {
-				needs[feed] = seq
-			}
+			maps.Copy(needs, u.needs)
 		}
 	}
 	tf, _ := timeframe.FromMap(needs) // names of feeds
