@@ -56,6 +56,14 @@ type Config struct {
 	// Stopped is told when a projection stops for good. It is called on the
 	// unit's goroutine.
 	Stopped func(*StoppedError)
+	// StallAfter is how long an event waits for what its writer had seen
+	// (eventlog.Draft.Seen) before that is reported, in the log and to Stalled
+	// (default 10 s). A feed that is stalled doesn't hold Start up.
+	StallAfter time.Duration
+	// Stalled is told of an event that has waited for StallAfter, once for
+	// each, and at once of one that waits in a circle. It is called on the
+	// unit's goroutine.
+	Stalled func(eventlog.Stall)
 	// Diverged is told when this process finds that another one came to a
 	// different state from the same events. Both go on. It may be called by
 	// several goroutines.
@@ -95,6 +103,7 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 	c.Snapshots.Bytes = cmp.Or(c.Snapshots.Bytes, 16<<20)
 	c.Snapshots.MinInterval = cmp.Or(c.Snapshots.MinInterval, time.Second)
 	c.CompareEvery = cmp.Or(c.CompareEvery, time.Minute)
+	c.StallAfter = cmp.Or(c.StallAfter, 10*time.Second)
 	if c.Logger == nil {
 		l := log.Logger()
 		c.Logger = &l
@@ -214,5 +223,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		units[i] = newUnit(rt, &components[i])
 	}
 	rt.pairUnits(units)
+	turns := newTurns(units)
+	for _, u := range units {
+		u.turns = turns
+	}
 	return units, nil
 }

@@ -33,7 +33,8 @@ type node struct {
 	derived    bool   // a function of the present rows of what it reads
 	unsaved    bool   // not in snapshots
 	equal      any    // func(a, b V) bool, or nil
-	history    int    // changes kept for watchers; 0: while there are any
+	priority   int
+	history    int // changes kept for watchers; 0: while there are any
 
 	mu       sync.Mutex // guards handlers and ups until the start, and log after it
 	handlers map[string]map[string]handler

@@ -31,11 +31,19 @@ type Status struct {
 	State      State
 	At         timeframe.Timeframe // applied, whole commits
 	Lag        map[string]uint64   // commits behind the log, by feed; nil from Metrics
-	Rows       int
-	Applied    uint64 // events, since the start
-	Recovery   Recovery
-	Snapshots  SnapshotStatus // of the unit
-	Err        error          // *StoppedError, or nil
+	// LagTime is how old the oldest commit is that was read and isn't applied
+	// yet, by the server's clock and this process's; 0 where there is none.
+	LagTime time.Duration
+	// Priority is that of the unit; see the option.
+	Priority int
+	// Held are the events at which feeds of the unit wait for others, because
+	// their writers had seen these (eventlog.Draft.Seen).
+	Held      []eventlog.Stall
+	Rows      int
+	Applied   uint64 // events, since the start
+	Recovery  Recovery
+	Snapshots SnapshotStatus // of the unit
+	Err       error          // *StoppedError, or nil
 	// Beside: it is the version of a BlueGreen that doesn't serve, and isn't
 	// looked at by Wait, Ready, Healthy and Timeframe.
 	Beside bool
@@ -166,6 +174,14 @@ func (u *unit) status(n *node) Status {
 	}
 	s.Beside = u.beside()
 	s.Snapshots.describe(u.saver.owner)
+	s.Priority = u.priority
+	if !u.closed && n.stopped == nil {
+		s.LagTime = u.lagTime(n)
+		for _, w := range u.held {
+			w.For = time.Since(w.since)
+			s.Held = append(s.Held, w.Stall)
+		}
+	}
 	if s.Recovery.Took == 0 && !u.begun.IsZero() && !u.isCaught {
 		s.Recovery.Took, s.Recovery.Replayed = time.Since(u.begun), n.applied
 	}

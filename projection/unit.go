@@ -26,6 +26,9 @@ type unit struct {
 	nodes []*node // sorted: what is read comes before who reads it
 	feeds map[string]*eventlog.Feed
 	twin  twin
+	turns *turns // nil: all units are as important
+	// priority is the highest of the nodes'.
+	priority int
 	// groups are the nodes by what is connected; aliases the names of the
 	// units that this one was joined from.
 	groups  []*group
@@ -37,6 +40,7 @@ type unit struct {
 	lineage map[string]timeframe.Lineage     // up to the last cut or restore
 	prints  map[string]timeframe.Fingerprint // of the commit at cursor
 	saver   saver
+	pace    pace
 	barrier map[string]uint64 // where a graph that was partly restored is whole again
 	unbuilt bool              // at the barrier, tables are to be built
 	encoded chan struct{}     // closed when the capture that was taken last is encoded
@@ -56,6 +60,10 @@ type unit struct {
 	closed     bool
 	closeErr   error
 
+	held    []waiting            // for commits that their writers had seen; guarded by mu
+	stalled map[string]bool      // feeds in which one has waited for long; guarded by mu
+	oldest  map[string]time.Time // of the commits at hand, the first's; guarded by mu
+
 	told time.Time // of progress
 }
 
@@ -65,6 +73,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
 		encoded: make(chan struct{}), asks: make(chan digestAsk), ended: make(chan struct{}),
+		oldest: make(map[string]time.Time), priority: c.nodes[0].priority,
 	}
 	for _, nodes := range c.groups {
 		u.groups = append(u.groups, &group{nodes: nodes})
@@ -72,6 +81,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 	close(u.encoded)
 	for _, n := range c.nodes {
 		maps.Copy(u.feeds, n.feeds)
+		u.priority = max(u.priority, n.priority)
 		n.mu.Lock()
 		n.unit = u
 		n.mu.Unlock()
@@ -138,7 +148,7 @@ type arrival struct {
 	at    uint64                // how far the feed was read with it
 	print timeframe.Fingerprint // of the message there
 	err   error
-	taken chan struct{}
+	taken chan struct{} // has room for one answer
 }
 
 // follow reads and applies until ctx ends (nil) or the log lost its tail.
@@ -171,9 +181,12 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
 	}
 	asks := u.asks
+	held := newHolding(u, nil)
 	if toBarrier {
 		asks = nil // what a table will be built from isn't its state
+		held.upTo = u.barrier
 	}
+	defer held.timer.Stop()
 	u.checkCaught()
 	for {
 		select {
@@ -183,18 +196,20 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 					return a.err
 				}
 				u.stopAll(a.feed, a.err)
-				if delete(u.barrier, a.feed); toBarrier && u.aligned() {
-					return nil // nothing that is left waits for this feed
+				delete(u.barrier, a.feed) // nothing that is left waits for this feed
+				if held.resume(ctx); toBarrier && u.aligned() {
+					return nil
 				}
 				continue
 			}
-			u.apply(a)
-			a.taken <- struct{}{}
+			held.take(ctx, a)
 			if !toBarrier {
 				u.saver.consider()
 			} else if u.aligned() {
 				return nil
 			}
+		case <-held.timer.C:
+			held.note()
 		case q := <-asks:
 			u.answer(q)
 		case r := <-u.saver.results:
@@ -222,7 +237,7 @@ func (u *unit) sameIncarnation(ctx context.Context, feed string) bool {
 // waited for, with exponential backoff; nothing is skipped.
 func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
 	const first, longest = 50 * time.Millisecond, 5 * time.Second
-	taken := make(chan struct{})
+	taken := make(chan struct{}, 1)
 	wait := first
 	for ctx.Err() == nil {
 		err := func() error {
@@ -249,7 +264,11 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, 
 					return ctx.Err()
 				}
 				after = at
-				<-taken
+				select { // it may be held for long
+				case <-taken:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
 				wait = first
 			}
 		}()
@@ -333,7 +352,7 @@ func (u *unit) checkCaught() {
 	behind := !u.whole()
 	for feed, target := range u.target {
 		alive := slices.ContainsFunc(u.nodes, func(n *node) bool { return n.stopped == nil && n.feeds[feed] != nil })
-		behind = behind || (alive && u.cursor[feed] < target)
+		behind = behind || (alive && u.cursor[feed] < target && !u.stalled[feed])
 		p.Total += target - min(target, u.done[feed])
 		p.Done += u.cursor[feed] - min(u.cursor[feed], u.done[feed])
 	}
