@@ -82,7 +82,7 @@ type state interface {
 	commit()   // keep what the handlers changed since the last commit
 	rollback() // undo it
 	misused() error
-	size() int
+	size() int // of late: it may be called at any time, by anybody
 
 	// cut captures what changed since the last cut, in a time that depends
 	// on that alone, and starts a new cut.

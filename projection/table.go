@@ -32,7 +32,8 @@ type Table[K comparable, V any] struct {
 	dirty []touched[K, V]
 	whole bool // all rows are in dirty
 
-	expected int // rows, by the next load
+	expected int          // rows, by the next load
+	sized    atomic.Int64 // rows, when a status last saw them
 	wrong    atomic.Pointer[string]
 
 	// digest of the state at the last cut that was encoded: the sum of the
