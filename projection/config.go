@@ -206,6 +206,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		p.add("nothing to start")
 	}
 	components := link(parts, &p)
+	for i := range components {
+		components[i].validLazy(&p)
+	}
 	if err := p.err(); err != nil {
 		for _, pr := range ps {
 			if pr != nil {

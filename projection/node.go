@@ -34,7 +34,8 @@ type node struct {
 	unsaved    bool   // not in snapshots
 	equal      any    // func(a, b V) bool, or nil
 	priority   int
-	history    int // changes kept for watchers; 0: while there are any
+	lazy       *demand // nil: it isn't Lazy
+	history    int     // changes kept for watchers; 0: while there are any
 
 	mu       sync.Mutex // guards handlers and ups until the start, and log after it
 	handlers map[string]map[string]handler

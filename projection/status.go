@@ -21,6 +21,7 @@ const (
 	Live       State = "live"        // applies what comes
 	Stopped    State = "stopped"     // doesn't go on; Status.Err says why
 	Closed     State = "closed"
+	Dormant    State = "dormant" // Lazy, and nobody needs it
 )
 
 // Status is how one projection is doing.
@@ -30,7 +31,7 @@ type Status struct {
 	Version    uint64
 	State      State
 	At         timeframe.Timeframe // applied, whole commits
-	Lag        map[string]uint64   // commits behind the log, by feed; nil from Metrics
+	Lag        map[string]uint64   // commits behind the log, by feed; nil from Metrics, and of what is dormant
 	// LagTime is how old the oldest commit is that was read and isn't applied
 	// yet, by the server's clock and this process's; 0 where there is none.
 	LagTime time.Duration
@@ -72,6 +73,9 @@ func (rt *Runtime) Status(ctx context.Context) ([]Status, error) {
 	}
 	out := rt.Metrics()
 	for i := range out {
+		if out[i].State == Dormant {
+			continue
+		}
 		out[i].Lag = make(map[string]uint64)
 		for feed, seq := range out[i].At.All() {
 			out[i].Lag[feed] = heads[feed] - min(heads[feed], seq)
@@ -85,7 +89,7 @@ func (rt *Runtime) Status(ctx context.Context) ([]Status, error) {
 func (rt *Runtime) Timeframe() timeframe.Timeframe {
 	m := make(map[string]uint64)
 	for _, s := range rt.Metrics() {
-		if s.Beside {
+		if s.Beside || s.State == Dormant {
 			continue
 		}
 		for feed, seq := range s.At.All() {
@@ -109,7 +113,7 @@ func (rt *Runtime) Ready(ctx context.Context, maxLag uint64) error {
 	}
 	var errs []error
 	for _, s := range all {
-		if s.Beside {
+		if s.Beside || s.State == Dormant {
 			continue
 		}
 		if s.State != Live {
@@ -190,6 +194,8 @@ func (u *unit) status(n *node) Status {
 		s.State, s.Err = Stopped, n.stopped
 	case u.closed:
 		s.State = Closed
+	case u.naps != nil && u.naps.asleep:
+		s.State, s.At = Dormant, timeframe.Timeframe{}
 	case u.isCaught:
 		s.State = Live
 	}

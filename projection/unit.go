@@ -26,6 +26,7 @@ type unit struct {
 	nodes []*node // sorted: what is read comes before who reads it
 	feeds map[string]*eventlog.Feed
 	twin  twin
+	naps  *naps  // nil: it never sleeps
 	turns *turns // nil: all units are as important
 	// priority is the highest of the nodes'.
 	priority int
@@ -87,12 +88,30 @@ func newUnit(rt *Runtime, c *component) *unit {
 		n.mu.Unlock()
 	}
 	u.saver = newSaver(u)
+	u.lazily()
 	return u
 }
 
 // run follows the log until ctx ends. A log that lost its tail is restored
 // again: what was derived from the lost events must go.
 func (u *unit) run(ctx context.Context) {
+	if u.naps != nil {
+		u.runLazy(ctx)
+	} else {
+		u.runLive(ctx)
+	}
+	close(u.ended)
+	u.saver.reply(ErrClosed)
+	u.mu.Lock()
+	u.closed = true
+	close(u.waiters)
+	u.waiters = make(chan struct{})
+	u.mu.Unlock()
+	u.notify()
+}
+
+// runLive follows the log until ctx ends, and saves.
+func (u *unit) runLive(ctx context.Context) {
 	u.saver.owner.run()
 	defer u.saver.owner.end()
 	for {
@@ -106,15 +125,7 @@ func (u *unit) run(ctx context.Context) {
 			break
 		}
 	}
-	close(u.ended)
 	u.saver.last()
-	u.saver.reply(ErrClosed)
-	u.mu.Lock()
-	u.closed = true
-	close(u.waiters)
-	u.waiters = make(chan struct{})
-	u.mu.Unlock()
-	u.notify()
 }
 
 // again restores a unit whose log lost its tail under it.
@@ -360,6 +371,7 @@ func (u *unit) checkCaught() {
 	u.isCaught = !behind
 	end := u.isCaught
 	if end {
+		u.wakeLocked()
 		for _, n := range u.nodes {
 			n.recovery.Replayed, n.recovery.Took = n.applied, p.Elapsed
 		}
