@@ -13,7 +13,7 @@ import (
 )
 
 func snapshotCases() []*benchCase {
-	return []*benchCase{snapshotRestore(), snapshotPause(), snapshotOverhead(), snapshotDelta()}
+	return []*benchCase{snapshotRestore(), snapshotPause(), snapshotOverhead(), snapshotDelta(), snapshotDigest()}
 }
 
 // snapshotRestore starts on a log whose snapshot holds all, so that nothing

@@ -48,6 +48,10 @@ func (g *group) begin(feed string) bool {
 
 // run applies commits to the group. Its states are locked.
 func (g *group) run(u *unit, f *eventlog.Feed, run []eventlog.Commit) {
+	if p, ok := g.nodes[0].state.(parallel); ok && !g.nodes[0].step.off {
+		p.runParallel(f, g.nodes[0], run) // nothing reads it
+		return
+	}
 	g.commit, g.next = 0, 0
 	for g.commit < len(run) {
 		if err := g.walk(u, f, run); err != nil {
@@ -89,25 +93,8 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 // apply lets one node handle a commit and what it changed in front of it.
 func (g *group) apply(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
 	g.up = nil
-	if n.step.on != nil {
-		for j := range c.Len() {
-			g.event = c.Event(j)
-			h := n.step.on[g.event.Type]
-			if h == nil {
-				if f.Knows(g.event.Type) {
-					continue
-				}
-				if err := g.event.Problem(); err != nil {
-					return err
-				}
-				if h = n.step.on[eventlog.AnyUnknown]; h == nil {
-					continue // it is kept for those who want it
-				}
-			}
-			if err := h(g.event); err != nil {
-				return err
-			}
-		}
+	if err := n.events(f, c, &g.event); err != nil {
+		return err
 	}
 	for _, e := range n.ups {
 		if e.kind == readsDeltas && e.from.step.moved {
@@ -118,6 +105,32 @@ func (g *group) apply(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
 		}
 	}
 	return n.state.misused()
+}
+
+// events lets a node handle a commit's events; at is the one at hand.
+func (n *node) events(f *eventlog.Feed, c *eventlog.Commit, at *eventlog.Event) error {
+	if n.step.on == nil {
+		return nil
+	}
+	for j := range c.Len() {
+		*at = c.Event(j)
+		h := n.step.on[at.Type]
+		if h == nil {
+			if f.Knows(at.Type) {
+				continue
+			}
+			if err := at.Problem(); err != nil {
+				return err
+			}
+			if h = n.step.on[eventlog.AnyUnknown]; h == nil {
+				continue // it is kept for those who want it
+			}
+		}
+		if err := h(*at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // observed says whether anybody wants to know what a step changed.

@@ -171,9 +171,9 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		}
 		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
 	}
-	calls := u.calls
+	asks, calls := u.asks, u.calls
 	if toBarrier {
-		calls = nil // the tables aren't at one place
+		asks, calls = nil, nil // what a table will be built from isn't its state
 	}
 	u.checkCaught()
 	for {
@@ -198,7 +198,7 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 			}
 		case fn := <-calls:
 			fn()
-		case q := <-u.asks:
+		case q := <-asks:
 			u.answer(q)
 		case r := <-u.saver.results:
 			u.saver.finish(r)

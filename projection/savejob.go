@@ -1,0 +1,97 @@
+package projection
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tidemark-es/tidemark/snapshot"
+)
+
+// save encodes and writes; it runs beside the unit's goroutine.
+func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
+	if err := j.encode(u); err != nil {
+		return nil, err
+	}
+	if j.refresh {
+		found, err := u.rt.cfg.Store.Candidates(ctx, u.name)
+		if err != nil {
+			return nil, err
+		}
+		u.compare(found)
+		j.base, j.cut.Replaces = nil, snapshot.ID{}
+		for i, c := range found {
+			if i == 0 {
+				j.cut.Replaces = c.ID
+			}
+			if c.Manifest != nil {
+				j.base = c.Manifest
+				break
+			}
+		}
+	}
+	j.dropLeft()
+	j.keepUnknown()
+	m, err := u.rt.cfg.Store.Save(ctx, u.name, j.base, j.cut)
+	if moved(err) {
+		// Somebody else has saved, perhaps at the very timeframe of this cut.
+		if found, err := u.rt.cfg.Store.Candidates(ctx, u.name); err == nil {
+			u.compare(found)
+		}
+	}
+	return m, err
+}
+
+// encode encodes the captures when it is their turn.
+func (j *saveJob) encode(u *unit) error {
+	defer close(j.turn.done)
+	<-j.turn.before
+	for i, part := range j.parts {
+		changes, digest, err := part.encode()
+		if err != nil {
+			if err = j.leaveOut(j.nodes[i], err); err != nil {
+				return err
+			}
+			continue
+		}
+		m := &j.cut.Members[i]
+		m.Changes, m.Digest = changes, digest.Bytes()
+		u.remember(j.nodes[i], j.cut.Tag, m.At, digest)
+	}
+	return nil
+}
+
+// moved reports whether an error says that somebody else has moved the head, or
+// that what the save was to stand on is gone.
+func moved(err error) bool {
+	return errors.Is(err, snapshot.ErrStaleBase) || errors.Is(err, snapshot.ErrConflict) || errors.Is(err, snapshot.ErrFenced) ||
+		errors.Is(err, snapshot.ErrCorrupt)
+}
+
+// keepUnknown carries projections forward that the base has and this process
+// doesn't know: another version of the program may.
+func (j *saveJob) keepUnknown() {
+	if j.base == nil {
+		return
+	}
+	mine := make(map[string]bool, len(j.nodes))
+	for _, n := range j.nodes {
+		mine[n.name] = j.left[n] == nil
+	}
+	lineages := j.cut.Tag.Lineages
+	for _, m := range j.base.Members {
+		if mine[m.Name] {
+			continue
+		}
+		j.cut.Members = append(j.cut.Members, snapshot.Member{Name: m.Name, Kept: true})
+		for feed, seq := range m.At.All() {
+			if cur, ok := j.cut.Tag.At.Get(feed); ok && cur >= seq {
+				continue
+			}
+			tagged, _ := j.base.Tag.At.Get(feed)
+			if at, err := j.cut.Tag.At.With(feed, tagged); err == nil {
+				j.cut.Tag.At = at
+				lineages[feed] = j.base.Tag.Lineages[feed]
+			}
+		}
+	}
+}
