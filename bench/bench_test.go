@@ -70,6 +70,7 @@ func TestEveryCase(t *testing.T) {
 		"snapshot/restore", "snapshot/pause", "snapshot/overhead", "snapshot/delta-bytes", "snapshot/digest",
 		"follow/latency", "follow/latency-p99",
 		"graph/table", "graph/chain5", "read/key", "read/key-again",
+		"decide/64", "decide/64-occ", "decide/long-key",
 	}
 	if testing.Short() {
 		want = []string{"append/64-occ", "append/10events", "replay/typed", "restart/snapshot", "restart/open-kill"}
