@@ -22,7 +22,7 @@ func decidePay(a Account, c Pay) ([]any, error) {
 	if a.Cents < c.Cents {
 		return nil, fmt.Errorf("%w: %d of %d", errTooPoor, a.Cents, c.Cents)
 	}
-	return []any{Withdrawn{c.Cents}}, nil
+	return []any{Withdrawn(c)}, nil
 }
 
 // A command side: the state comes from a table, and no log is read.
