@@ -124,7 +124,8 @@ func TestImportIsCheckedAgainstTheLog(t *testing.T) {
 func TestImportWhileTheUnitRuns(t *testing.T) {
 	b := openBank(t, logtest.Options(t))
 	peer := snapshot.Dir(exported(t, b, 3))
-	b.start(t, projection.Config{}, b.balances(projection.Version(1)))
+	rt := b.start(t, projection.Config{}, b.balances(projection.Version(1)))
+	awaitStatus(t, rt, "it owns", isOwner)
 	_, err := projection.Import(logtest.Context(t), b.log, peer, projection.ImportOptions{}, b.balances(projection.Version(1)))
 	if !errors.Is(err, lease.ErrHeld) {
 		t.Fatalf("import: %v", err)

@@ -92,11 +92,12 @@ type NoMatchError struct {
 
 // Error lists the reasons.
 func (e *NoMatchError) Error() string {
-	s := fmt.Sprintf("%v: unit %q", ErrNoMatch, e.Unit)
+	var s strings.Builder
+	fmt.Fprintf(&s, "%v: unit %q", ErrNoMatch, e.Unit)
 	for _, why := range e.Reasons {
-		s += "\n\t" + why
+		s.WriteString("\n\t" + why)
 	}
-	return s
+	return s.String()
 }
 
 // Unwrap returns [ErrNoMatch].

@@ -131,7 +131,7 @@ func TestHandler(t *testing.T) {
 			t.Errorf("%s %s: %d, want %d", c.method, c.path, w.Code, c.status)
 		}
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 403) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }))
 	defer server.Close()
 	if _, err := HTTP(server.URL, nil).Get(t.Context(), "head/u"); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("refused: %v", err)
