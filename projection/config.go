@@ -60,6 +60,9 @@ type Config struct {
 	// Stopped is told when a projection stops for good. It is called on the
 	// unit's goroutine.
 	Stopped func(*StoppedError)
+	// Parked is told when a commit was parked or skipped (OnFailure). It is
+	// called on the unit's goroutine.
+	Parked func(Parked)
 	// Diverged is told when this process finds that another one came to a
 	// different state from the same events. Both go on. It may be called by
 	// several goroutines.

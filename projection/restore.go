@@ -73,6 +73,12 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 			break
 		}
 		c := &cands[i]
+		if n.begins(c) {
+			n.state.clear()
+			rec.Source, rec.From, rec.Snapshot = FromSnapshot, n.of.recovery.From, c.ID.String()
+			u.restored(n, maps.Clone(n.of.pos), rec, true)
+			return c, nil
+		}
 		f, err := u.fits(ctx, c, n)
 		if err != nil {
 			return nil, err
