@@ -20,7 +20,7 @@ func graphTable() *benchCase {
 	var ours time.Duration
 	return &benchCase{
 		name: "graph/table", about: "one table over the whole log, a row changed by each event, against replay/typed: the same log read and decoded",
-		unit: unitEvents,
+		unit: unitEvents, floor: 0.7,
 		ours: func(ctx context.Context, e *env, c *clock) (s sample, err error) {
 			s, err = chain(ctx, e, c, 0)
 			ours = c.elapsed
