@@ -3,8 +3,6 @@ package projection
 import (
 	"context"
 	"time"
-
-	"github.com/tidemark-es/tidemark/eventlog"
 )
 
 const (
@@ -60,17 +58,19 @@ func (u *unit) apply(ctx context.Context, a arrival) {
 		begun := time.Now()
 		u.lockAll()
 		for _, g := range groups {
-			g.run(u.feeds[feed], run)
+			g.run(u, u.feeds[feed], run)
 		}
-		u.moved(feed, 0, rest)
+		u.moved(feed, 0)
+		u.atHand(feed, rest)
 		u.unlockAll()
 		u.pace.took(len(run), time.Since(begun))
 		u.notify()
 	}
-	u.moved(feed, a.at, nil)
+	u.moved(feed, a.at)
 	u.cursor[feed], u.prints[feed] = a.at, a.print
 	u.notify()
 	u.tellStopped()
+	u.tellParked()
 	u.checkCaught()
 }
 
@@ -88,12 +88,10 @@ func (u *unit) unlockAll() {
 	}
 }
 
-// moved makes known where the nodes stand, which went on to at least seq, and
-// what comes next.
-func (u *unit) moved(feed string, seq uint64, rest []eventlog.Commit) {
+// moved makes known where the nodes stand, which went on to at least seq.
+func (u *unit) moved(feed string, seq uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.atHand(feed, rest)
 	u.wakeLocked()
 	for _, n := range u.nodes {
 		s := &n.step
@@ -117,6 +115,9 @@ func (u *unit) tellStopped() {
 	for _, n := range u.nodes {
 		if s := n.step.stop; s != nil {
 			n.step.stop = nil
+			if s.Err == ErrClosed { // it waited for a retry; see group.again
+				continue
+			}
 			u.tell(s)
 		}
 	}

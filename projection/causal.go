@@ -59,9 +59,7 @@ func newHolding(u *unit, upTo map[string]uint64) *holding {
 func (h *holding) take(ctx context.Context, a arrival) {
 	u := h.u
 	h.hands[a.feed] = &hand{arrival: a}
-	u.mu.Lock()
 	u.atHand(a.feed, a.batch)
-	u.mu.Unlock()
 	u.turns.begin(u)
 	h.resume(ctx)
 	u.turns.end(u, len(a.batch) >= backlogBatch)
@@ -119,9 +117,7 @@ func (h *holding) step(ctx context.Context, hd *hand) bool {
 	if h.gate != nil {
 		h.gate.Advance(hd.feed, part.at)
 	}
-	h.u.mu.Lock()
 	h.u.atHand(hd.feed, hd.batch[end:])
-	h.u.mu.Unlock()
 	if hd.next = end; end == len(hd.batch) {
 		delete(h.hands, hd.feed)
 		hd.taken <- struct{}{} // it has room for it

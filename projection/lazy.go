@@ -78,6 +78,9 @@ func (d *demand) kick() {
 // used says whether somebody holds the table, or has read it since the last
 // call.
 func (d *demand) used() bool {
+	if d == nil {
+		return false
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.touched.Swap(false) || d.holds > 0
@@ -97,13 +100,15 @@ type naps struct {
 // Lazy.
 func (u *unit) lazily() {
 	for _, n := range u.nodes {
-		if n.lazy == nil {
+		if n.lazy == nil && n.of == nil {
 			return
 		}
 	}
 	u.naps = &naps{wake: make(chan struct{}, 1), asleep: true}
 	for _, n := range u.nodes {
-		n.lazy.unit.Store(u)
+		if n.lazy != nil {
+			n.lazy.unit.Store(u)
+		}
 	}
 }
 
@@ -113,6 +118,9 @@ func (c *component) validLazy(p *problems) {
 	var eager *node
 	needed := make(map[*node]bool)
 	for _, n := range slices.Backward(c.nodes) { // who reads comes first
+		if n.of != nil {
+			continue
+		}
 		if n.lazy == nil {
 			eager = n
 		}
@@ -210,6 +218,9 @@ func (u *unit) turnOver(asleep bool, err error) {
 func (u *unit) watchIdle(ctx context.Context, end context.CancelFunc) {
 	var idle time.Duration
 	for _, n := range u.nodes {
+		if n.lazy == nil {
+			continue
+		}
 		if n.lazy.idle == 0 {
 			return
 		}

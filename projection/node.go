@@ -36,6 +36,9 @@ type node struct {
 	priority   int
 	lazy       *demand // nil: it isn't Lazy
 	history    int     // changes kept for watchers; 0: while there are any
+	failures   failing
+	park       *parking // what is set aside; nil where nothing can be
+	of         *node    // whose parking this node is; nil for all others
 
 	mu       sync.Mutex // guards handlers and ups until the start, and log after it
 	handlers map[string]map[string]handler
@@ -148,6 +151,7 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) {
 		p.add("%q has no handler: add one with projection.On or projection.OnChange", n.name)
 	}
 	n.validDerived(p)
+	n.validFailures(p)
 	for _, f := range n.feeds {
 		if f.Log() != log {
 			p.add("%q reads feed %q of another log", n.name, f.Name())

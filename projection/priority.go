@@ -108,9 +108,10 @@ func (t *turns) before(u *unit) (until time.Time, wake <-chan struct{}) {
 	return until, t.wake
 }
 
-// atHand notes the oldest commit of a feed that was read and isn't applied;
-// u.mu is held.
+// atHand notes what of a feed was read and isn't applied.
 func (u *unit) atHand(feed string, rest []eventlog.Commit) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if len(rest) == 0 {
 		delete(u.oldest, feed)
 		return

@@ -33,7 +33,7 @@ func applyFromMemory(projection any, feed *eventlog.Feed, commits []eventlog.Com
 			for _, n := range nodes {
 				n.state.lock()
 			}
-			g.run(feed, run)
+			g.run(&unit{}, feed, run)
 			for _, n := range nodes {
 				n.state.unlock()
 			}

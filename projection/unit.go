@@ -47,6 +47,7 @@ type unit struct {
 	encoded chan struct{}     // closed when the capture that was taken last is encoded
 
 	asks  chan digestAsk
+	calls chan func()   // to be run by the unit's goroutine, where all tables are whole
 	ended chan struct{} // closed when the unit's goroutine takes no more of them
 
 	mu         sync.Mutex // guards what the nodes say of their positions, and:
@@ -73,7 +74,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 		rt: rt, name: c.name, aliases: c.aliases, nodes: c.nodes,
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
-		encoded: make(chan struct{}), asks: make(chan digestAsk), ended: make(chan struct{}),
+		encoded: make(chan struct{}), asks: make(chan digestAsk), calls: make(chan func()), ended: make(chan struct{}),
 		oldest: make(map[string]time.Time), priority: c.nodes[0].priority,
 	}
 	for _, nodes := range c.groups {
@@ -131,6 +132,9 @@ func (u *unit) runLive(ctx context.Context) {
 // again restores a unit whose log lost its tail under it.
 func (u *unit) again(ctx context.Context, cause error) bool {
 	u.rt.cfg.Logger.Error().Err(cause).Str("unit", u.name).Msg("projection: the log lost its tail: restoring again")
+	u.mu.Lock()
+	u.isCaught = false // rows and position don't belong together until they are restored
+	u.mu.Unlock()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := u.restore(ctx)
 		if err == nil {
@@ -191,10 +195,10 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		}
 		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
 	}
-	asks := u.asks
+	asks, calls := u.asks, u.calls
 	held := newHolding(u, nil)
 	if toBarrier {
-		asks = nil // what a table will be built from isn't its state
+		asks, calls = nil, nil // what a table will be built from isn't its state
 		held.upTo = u.barrier
 	}
 	defer held.timer.Stop()
@@ -221,6 +225,8 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 			}
 		case <-held.timer.C:
 			held.note()
+		case fn := <-calls:
+			fn()
 		case q := <-asks:
 			u.answer(q)
 		case r := <-u.saver.results:
