@@ -60,8 +60,8 @@ func (u *unit) apply(ctx context.Context, a arrival) {
 		for _, g := range groups {
 			g.run(u, u.feeds[feed], run)
 		}
+		u.atHand(feed, rest) // before who waits is woken
 		u.moved(feed, 0)
-		u.atHand(feed, rest)
 		u.unlockAll()
 		u.pace.took(len(run), time.Since(begun))
 		u.notify()

@@ -186,6 +186,9 @@ func (u *unit) status(n *node) Status {
 	if !u.closed && n.stopped == nil {
 		s.LagTime = u.lagTime(n)
 		for _, w := range u.held {
+			if at := w.Position; n.feeds[at.Feed] != nil && n.pos[at.Feed] >= at.Seq {
+				continue // it has just been released
+			}
 			w.For = time.Since(w.since)
 			s.Held = append(s.Held, w.Stall)
 		}
