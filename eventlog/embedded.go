@@ -159,9 +159,22 @@ type serverLogger struct {
 }
 
 func (l *serverLogger) Noticef(format string, v ...any) { l.log.Debug().Msgf("nats: "+format, v...) }
-func (l *serverLogger) Warnf(format string, v ...any)   { l.log.Warn().Msgf("nats: "+format, v...) }
 func (l *serverLogger) Debugf(format string, v ...any)  { l.log.Trace().Msgf("nats: "+format, v...) }
 func (l *serverLogger) Tracef(format string, v ...any)  { l.log.Trace().Msgf("nats: "+format, v...) }
+
+// Warnf leaves out that a reader didn't want the rest of a backup.
+func (l *serverLogger) Warnf(format string, v ...any) {
+	if format == backupEndedFormat && fmt.Sprint(v[len(v)-1]) == backupUnwanted {
+		return
+	}
+	l.log.Warn().Msgf("nats: "+format, v...)
+}
+
+// The server's words (server/jetstream_api.go); a test holds them.
+const (
+	backupEndedFormat = "Snapshot for stream '%s > %s' failed after %v: %s"
+	backupUnwanted    = "no interest"
+)
 
 func (l *serverLogger) Errorf(format string, v ...any) {
 	l.log.Error().Msgf("nats: "+format, v...)

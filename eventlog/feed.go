@@ -46,6 +46,11 @@ type Feed struct {
 	closed  atomic.Bool
 	closing chan struct{}
 	stats   feedStats
+
+	bulkLeast uint64 // the constant; tests lower it
+
+	bulkOff  atomic.Bool // the server doesn't make backups for this user, or none that can be read
+	bulkTold atomic.Bool // that was logged
 }
 
 // Feed opens the feed of this name, and creates its stream when there never
@@ -109,6 +114,8 @@ func (l *Log) newFeed(name string, reg *registry) *Feed {
 		ids:     newIdentityCache(),
 		queues:  newKeyQueues(l.opts.MaxInFlight),
 		closing: make(chan struct{}),
+
+		bulkLeast: bulkLeast,
 	}
 	f.keeper.f = f
 	f.syncer = newSyncer(f)

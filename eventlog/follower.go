@@ -85,7 +85,7 @@ func (s *follower) openOwn(ctx context.Context, last uint64) error {
 	if s.filter == "" {
 		select {
 		case s.f.hub.catching <- struct{}{}:
-			own, err := s.f.openTail(ctx, s.at, s.m.known, "", s.trimmed)
+			own, err := s.f.openLong(ctx, s.at, s.m.known, last, s.trimmed)
 			if err != nil {
 				<-s.f.hub.catching
 				return err
@@ -139,6 +139,8 @@ func (s *follower) nextOwn(ctx context.Context) (msgs []message, idle bool, err 
 			return nil, false, err
 		}
 	}
+	s.remember()
+	s.last = message{} // its loan ends
 	msgs, err = s.own.next(ctx)
 	if n := len(msgs); n > 0 {
 		s.at = msgs[n-1].seq

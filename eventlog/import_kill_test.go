@@ -109,7 +109,7 @@ func importKilled(t *testing.T, where string, open func() (*eventlog.Log, error)
 		for lines.Scan() && lines.Text() != "begun" {
 			t.Errorf("child: %s", lines.Text())
 		}
-		timer := time.AfterFunc(time.Duration(rand.IntN(250))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		timer := time.AfterFunc(time.Duration(rand.IntN(120))*time.Millisecond, func() { _ = cmd.Process.Kill() })
 		for lines.Scan() {
 			t.Errorf("child: %s", lines.Text())
 		}

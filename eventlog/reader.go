@@ -90,7 +90,7 @@ func (r *Reader) open(ctx context.Context, st State) (source, error) {
 	case r.cfg.keyed:
 		return r.f.openKey(ctx, r.cursor, r.head, r.end, st)
 	}
-	return r.f.openTail(ctx, r.cursor, mark{}, "", r.cfg.trimmed)
+	return r.f.openLong(ctx, r.cursor, mark{}, r.end, r.cfg.trimmed)
 }
 
 // bound sets the end of a reader of what is there now.
@@ -151,6 +151,9 @@ func (r *Reader) next(ctx context.Context) ([]Commit, error) {
 	for len(r.rest) == 0 {
 		if r.cursor >= r.end {
 			return nil, nil
+		}
+		if r.last.seq != 0 {
+			r.last = r.last.clone() // its loan ends
 		}
 		msgs, err := r.src.next(ctx)
 		if err == nil && len(msgs) == 0 {

@@ -59,12 +59,22 @@ type tail struct {
 	arrived chan struct{} // capacity 1
 }
 
-// openTail reads behind a sequence. Where known is given, the log must still
-// have that message.
-func (f *Feed) openTail(ctx context.Context, after uint64, known mark, filter string, trimmed bool) (*tail, error) {
-	t := &tail{f: f, filter: filter, trimmed: trimmed, known: known, got: after, arrived: make(chan struct{}, 1)}
+// errNotBegun is the state of a tail that has yet to make its first consumer.
+var errNotBegun = errors.New("not begun")
+
+// newTail is a tail that begins with its first next, which then waits for a
+// server that is away. Where known is given, the log must still have that
+// message.
+func (f *Feed) newTail(after uint64, known mark, filter string, trimmed bool) *tail {
+	t := &tail{f: f, filter: filter, trimmed: trimmed, known: known, got: after, broken: errNotBegun, arrived: make(chan struct{}, 1)}
 	t.back = f.log.nc.StatusChanged(nats.CONNECTED)
 	t.undeny = f.log.watch(func(e *PermissionError) { t.fail(e) }, f.log.api+".CONSUMER.MSG.NEXT."+f.stream+".")
+	return t
+}
+
+// openTail is a tail that has begun.
+func (f *Feed) openTail(ctx context.Context, after uint64, known mark, filter string, trimmed bool) (*tail, error) {
+	t := f.newTail(after, known, filter, trimmed)
 	if err := t.start(ctx); err != nil {
 		t.close()
 		return nil, err
@@ -260,8 +270,11 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 // restart makes the consumer anew, for as long as it takes the server to come
 // back.
 func (t *tail) restart(ctx context.Context) error {
+	t.mu.Lock()
+	first := errors.Is(t.broken, errNotBegun)
+	t.mu.Unlock()
 	err := t.f.untilAvailable(ctx, func() error { return t.start(ctx) })
-	if err == nil {
+	if err == nil && !first {
 		t.f.stats.restarts.Add(1)
 	}
 	return err

@@ -49,37 +49,48 @@ func (u *unit) buildNode(n *node) {
 	if n.step.off {
 		return
 	}
-	var up *node
-	var stack string
+	var up, stack string
 	err := func() (err error) {
 		defer containStack(&err, &stack)
 		for _, e := range n.ups {
-			up = e.from
+			up = e.from.name
 			switch {
 			case e.kind != readsDeltas:
 			case n.plan.how == built:
 				// Undoing it piece by piece isn't wanted: where it fails, the
 				// node is empty.
 				err = e.rows(n.state.commit)
-			case n.plan.how == restored && up.step.moved:
+			case n.plan.how == restored && e.from.step.moved:
 				err = e.deltas()
 			}
 			if err != nil {
 				return err
 			}
 		}
-		return n.state.misused()
+		if err := n.state.misused(); err != nil {
+			return err
+		}
+		n.compareRows()
+		return nil
 	}()
 	if err != nil {
 		n.state.rollback()
+		if n.out != nil {
+			n.out.forget()
+		}
 		if n.plan.how == built {
 			n.state.unlock()
 			n.state.clear()
 			n.state.lock()
 		}
-		n.halt(&StoppedError{Projection: n.name, Position: eventlog.Position{}, Upstream: up.name, Err: err, Stack: stack})
+		n.halt(&StoppedError{Projection: n.name, Position: eventlog.Position{}, Upstream: up, Err: err, Stack: stack})
 		return
 	}
+}
+
+// compareRows finds out what the nodes behind are told: how a node's rows differ
+// from those that these were built from.
+func (n *node) compareRows() {
 	switch {
 	case n.plan.prior != nil:
 		n.plan.prior = nil

@@ -1,6 +1,7 @@
 package projection_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -206,4 +207,52 @@ func TestGraphAsOf(t *testing.T) {
 			t.Errorf("count at %d: %d", n, v)
 		}
 	}
+}
+
+// The user's code may fail while a graph is restored, too: a handler that is
+// told rows, and the comparison that finds the corrective difference. What it
+// fails for stops, and what reads that; the rest goes on.
+func TestFailureWhileRestoring(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	program := func(version uint64, bad bool) (src, low, more *projection.Table[string, int64]) {
+		src = b.balances(projection.Version(version), projection.Equal(func(a, b int64) bool {
+			if bad && version == 2 {
+				panic("equal")
+			}
+			return a == b
+		}))
+		low = projection.Map("low", src, func(_ string, v int64) int64 { return -v })
+		more = projection.Map("more", src, func(_ string, v int64) int64 {
+			if bad {
+				panic("more")
+			}
+			return v
+		}, projection.Unsaved())
+		return src, low, more
+	}
+	src, low, _ := program(1, false)
+	rt := b.start(t, projection.Config{}, src, low)
+	if err := rt.Wait(ctx, b.append(t, "ada", deposited{1})); err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []uint64{1, 2} {
+		src, low, more := program(version, true)
+		rt = b.restart(t, rt, src, low, more)
+		pe, ok := errors.AsType[*projection.PanicError](more.Err())
+		if !ok || more.Len() != 0 {
+			t.Errorf("version %d: more: %v, %d rows", version, more.Err(), more.Len())
+		}
+		if broken := version == 2; (src.Err() != nil) != broken || (low.Err() != nil) != broken || (ok && broken != (pe.Value == "equal")) {
+			t.Errorf("version %d: %v; %v; %v", version, src.Err(), low.Err(), more.Err())
+		}
+	}
+	src, low, more := program(2, false)
+	rt = b.restart(t, rt, src, low, more)
+	if err := rt.Wait(ctx, b.append(t, "ada", deposited{1})); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "src", src, map[string]int64{"ada": 2})
+	equal(t, "low", low, map[string]int64{"ada": -2})
+	equal(t, "more", more, map[string]int64{"ada": 2})
 }

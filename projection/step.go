@@ -33,6 +33,7 @@ type group struct {
 	event        eventlog.Event
 	up           *node // whose changes are being handled
 	stack        string
+	tries        map[*node]int // of the commit that the walk is at; nil: none failed
 }
 
 // begin prepares the nodes for a feed, and says whether any takes part.
@@ -46,18 +47,21 @@ func (g *group) begin(feed string) bool {
 }
 
 // run applies commits to the group. Its states are locked.
-func (g *group) run(f *eventlog.Feed, run []eventlog.Commit) {
+func (g *group) run(u *unit, f *eventlog.Feed, run []eventlog.Commit) {
+	if p, ok := g.nodes[0].state.(parallel); ok && !g.nodes[0].step.off {
+		p.runParallel(f, g.nodes[0], run) // nothing reads it
+		return
+	}
 	g.commit, g.next = 0, 0
 	for g.commit < len(run) {
-		if err := g.walk(f, run); err != nil {
-			g.fail(&run[g.commit], err)
-			g.next++
+		if err := g.walk(u, f, run); err != nil {
+			g.failed(u, &run[g.commit], err)
 		}
 	}
 }
 
 // walk goes on until all is applied, or a node fails.
-func (g *group) walk(f *eventlog.Feed, run []eventlog.Commit) (err error) {
+func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err error) {
 	defer containStack(&err, &g.stack)
 	for ; g.commit < len(run); g.commit++ {
 		c := &run[g.commit]
@@ -67,13 +71,21 @@ func (g *group) walk(f *eventlog.Feed, run []eventlog.Commit) (err error) {
 			if n.step.off || c.Seq <= n.step.at {
 				continue
 			}
+			if n.park != nil {
+				if held, err := g.hold(u, n, c); held || err != nil {
+					if err != nil {
+						return err
+					}
+					continue
+				}
+			}
 			if err := g.apply(f, n, c); err != nil {
 				return err
 			}
 			n.step.moved = n.observed() && n.out.net(cause)
 		}
 		g.settle(c, cause)
-		g.next = 0
+		g.next, g.tries = 0, nil
 	}
 	return nil
 }
@@ -81,25 +93,8 @@ func (g *group) walk(f *eventlog.Feed, run []eventlog.Commit) (err error) {
 // apply lets one node handle a commit and what it changed in front of it.
 func (g *group) apply(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
 	g.up = nil
-	if n.step.on != nil {
-		for j := range c.Len() {
-			g.event = c.Event(j)
-			h := n.step.on[g.event.Type]
-			if h == nil {
-				if f.Knows(g.event.Type) {
-					continue
-				}
-				if err := g.event.Problem(); err != nil {
-					return err
-				}
-				if h = n.step.on[eventlog.AnyUnknown]; h == nil {
-					continue // it is kept for those who want it
-				}
-			}
-			if err := h(g.event); err != nil {
-				return err
-			}
-		}
+	if err := n.events(f, c, &g.event); err != nil {
+		return err
 	}
 	for _, e := range n.ups {
 		if e.kind == readsDeltas && e.from.step.moved {
@@ -112,8 +107,40 @@ func (g *group) apply(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
 	return n.state.misused()
 }
 
+// events lets a node handle a commit's events; at is the one at hand.
+func (n *node) events(f *eventlog.Feed, c *eventlog.Commit, at *eventlog.Event) error {
+	if n.step.on == nil {
+		return nil
+	}
+	for j := range c.Len() {
+		*at = c.Event(j)
+		h := n.step.on[at.Type]
+		if h == nil {
+			if f.Knows(at.Type) {
+				continue
+			}
+			if err := at.Problem(); err != nil {
+				return err
+			}
+			if h = n.step.on[eventlog.AnyUnknown]; h == nil {
+				continue // it is kept for those who want it
+			}
+		}
+		if err := h(*at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // observed says whether anybody wants to know what a step changed.
-func (n *node) observed() bool { return n.out != nil && (len(n.downs) > 0 || n.watched.Load()) }
+func (n *node) observed() bool {
+	downs := len(n.downs)
+	if n.park != nil {
+		downs-- // which is told of what fails alone
+	}
+	return n.out != nil && (downs > 0 || n.watched.Load())
+}
 
 // settle ends a commit's step: what it changed is kept.
 func (g *group) settle(c *eventlog.Commit, cause Cause) {
@@ -123,6 +150,9 @@ func (g *group) settle(c *eventlog.Commit, cause Cause) {
 			continue
 		}
 		n.state.commit()
+		if n.park != nil {
+			n.park.kept = len(n.park.told)
+		}
 		s.at = c.Seq
 		s.applied += uint64(c.Len())
 		if s.moved {
@@ -140,10 +170,7 @@ func (g *group) settle(c *eventlog.Commit, cause Cause) {
 // nothing to do with it, goes on.
 func (g *group) fail(c *eventlog.Commit, err error) {
 	n := g.nodes[g.next]
-	n.state.rollback()
-	if n.out != nil {
-		n.out.forget()
-	}
+	n.undo()
 	stop := &StoppedError{Projection: n.name, Position: c.Position(), Err: err, Stack: g.stack}
 	if g.up != nil {
 		stop.Upstream = g.up.name

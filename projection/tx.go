@@ -115,7 +115,14 @@ func (t *Table[K, V]) commit() {
 // rollback puts back what the commit found, last change first. The rows stay
 // in dirty: saving an unchanged one is harmless.
 func (t *Table[K, V]) rollback() {
-	for i := len(t.undo) - 1; i >= 0; i-- {
+	t.rollbackTo(0)
+	t.reset()
+	t.commit()
+}
+
+// rollbackTo puts back what was there when the undo list had this length.
+func (t *Table[K, V]) rollbackTo(length int) {
+	for i := len(t.undo) - 1; i >= length; i-- {
 		u := t.undo[i]
 		u.row.gone = !u.had
 		if !u.had {
@@ -125,6 +132,4 @@ func (t *Table[K, V]) rollback() {
 		u.row.value = u.old
 		t.rows[u.key] = u.row
 	}
-	t.reset()
-	t.commit()
 }

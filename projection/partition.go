@@ -1,0 +1,207 @@
+package projection
+
+import (
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"runtime"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
+)
+
+// Partitioned is a table with one row for each key of its feeds, whose events
+// are decoded and handled in several partitions at once: those of one key in
+// their order, in one of them. It is worth it where handling takes
+// microseconds; where it takes less, handing events over costs as much.
+//
+// Its state, its digest and its snapshots are those of a Table[string, V] with
+// the same handlers, however many partitions there are: either may be restored
+// from the other's. Readers and snapshots see whole runs of commits, in all
+// partitions. It can't be read by other tables, watched or viewed.
+type Partitioned[V any] struct {
+	n     *node
+	parts []*Table[string, V]
+	seed  maphash.Seed
+	runs  []partRun // of the run at hand
+}
+
+// NewPartitioned makes an empty table of so many partitions; 0 is as many as
+// there are processors to use (GOMAXPROCS). There is no goroutine for a key,
+// nor for an idle partition. Names and options are those of NewTable.
+func NewPartitioned[V any](name string, partitions int, opts ...TableOption) *Partitioned[V] {
+	if partitions == 0 {
+		partitions = runtime.GOMAXPROCS(0)
+	}
+	p := &Partitioned[V]{seed: maphash.MakeSeed()}
+	for range max(1, partitions) {
+		p.parts = append(p.parts, NewTable[string, V](name, opts...))
+	}
+	p.n = p.parts[0].n
+	for _, t := range p.parts {
+		t.n = p.n
+	}
+	p.n.state, p.n.out = p, nil
+	if p.n.derived || p.n.history > 0 {
+		p.n.problem("it is partitioned, and neither Derived nor watched")
+	}
+	if p.n.park = nil; p.n.failures.given {
+		p.n.problem("it is partitioned, and stops at a failure: OnFailure is for a Table")
+	}
+	if partitions < 0 {
+		p.n.problem("%d partitions", partitions)
+	}
+	p.runs = make([]partRun, len(p.parts))
+	return p
+}
+
+// Row is the row of the key that an event belongs to, while a handler runs.
+type Row[V any] struct {
+	tx  *Tx[string, V]
+	key string
+}
+
+// Get returns the row's value, and whether there is one.
+func (r Row[V]) Get() (V, bool) { return r.tx.Get(r.key) }
+
+// Value returns the row's value, zero where there is none.
+func (r Row[V]) Value() V { return r.tx.Value(r.key) }
+
+// Put sets the row's value. The table keeps v: don't change what it points to.
+func (r Row[V]) Put(v V) { r.tx.Put(r.key, v) }
+
+// Delete removes the row.
+func (r Row[V]) Delete() { r.tx.Delete(r.key) }
+
+// OnRow lets a partitioned table handle one type of event of a feed: fn is
+// called for each such event with the row of its key, on several goroutines at
+// a time for different keys. Its duties are those of On's; beside, it shares
+// nothing with other calls.
+func OnRow[V, D any](p *Partitioned[V], feed *eventlog.Feed, fn func(r Row[V], e eventlog.Event, d D) error) {
+	addHandler(p.n, feed, fn == nil, func(e eventlog.Event, d D) error {
+		return fn(Row[V]{&p.part(e.Key).tx, e.Key}, e, d)
+	})
+}
+
+func (p *Partitioned[V]) partOf(key string) int {
+	if len(p.parts) == 1 {
+		return 0
+	}
+	return int(maphash.String(p.seed, key) % uint64(len(p.parts)))
+}
+
+func (p *Partitioned[V]) part(key string) *Table[string, V] { return p.parts[p.partOf(key)] }
+
+func (p *Partitioned[V]) projections() (string, []*node) { return p.n.name, []*node{p.n} }
+
+// Name is the projection's name.
+func (p *Partitioned[V]) Name() string { return p.n.name }
+
+// Err is nil while the projection runs, else why it stopped.
+func (p *Partitioned[V]) Err() error { return p.n.err() }
+
+// Get returns a key's value, and whether there is one.
+func (p *Partitioned[V]) Get(key string) (V, bool) { return p.part(key).Get(key) }
+
+// Len is the number of keys.
+func (p *Partitioned[V]) Len() (n int) {
+	p.rlock()
+	defer p.runlock()
+	for _, t := range p.parts {
+		n += len(t.rows)
+	}
+	return n
+}
+
+// All yields every key and value of one moment, in no particular order. It
+// copies them first, so the loop's body may take its time.
+func (p *Partitioned[V]) All() iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		all := make(map[string]V)
+		p.rlock()
+		for _, t := range p.parts {
+			for k, r := range t.rows {
+				all[k] = r.value
+			}
+		}
+		p.runlock()
+		for k, v := range all {
+			if !yield(k, v) {
+				return
+			}
+		}
+	}
+}
+
+func (p *Partitioned[V]) rlock() {
+	for _, t := range p.parts {
+		t.rlock()
+	}
+}
+
+func (p *Partitioned[V]) runlock() {
+	for _, t := range p.parts {
+		t.runlock()
+	}
+}
+
+// partedCut is the captures of all partitions: of one moment, since the unit's
+// goroutine takes them between two runs.
+type partedCut []capture
+
+func (c partedCut) len() (n int) {
+	for _, part := range c {
+		n += part.len()
+	}
+	return n
+}
+
+// encode merges the partitions. A table's digest is the sum of its rows', so
+// that of all is the sum of the partitions'.
+func (c partedCut) encode() (all []snapshot.Change, sum snapshot.Digest, err error) {
+	for _, part := range c {
+		changes, digest, err := part.encode()
+		if err != nil {
+			return nil, sum, err
+		}
+		all, sum = append(all, changes...), sum.Plus(digest)
+	}
+	return sorted(all), sum, nil
+}
+
+func (c partedCut) digest() (sum snapshot.Digest, err error) {
+	for _, part := range c {
+		digest, err := part.digest()
+		if err != nil {
+			return sum, err
+		}
+		sum = sum.Plus(digest)
+	}
+	return sum, nil
+}
+
+// load splits what was saved over the partitions.
+func (p *Partitioned[V]) load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) error {
+	split := make([][]snapshot.Change, len(p.parts))
+	for e, err := range entries {
+		if err != nil {
+			return err
+		}
+		i := p.partOf(string(e.Key)) // a string's stored form is itself
+		split[i] = append(split[i], e)
+	}
+	for i, t := range p.parts {
+		err := t.load(func(yield func(snapshot.Change, error) bool) {
+			for _, e := range split[i] {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}, m, clean)
+		if err != nil {
+			p.clear() // not some partitions of one snapshot, and some of another
+			return fmt.Errorf("partition %d: %w", i, err)
+		}
+	}
+	return nil
+}
