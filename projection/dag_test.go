@@ -2,10 +2,12 @@ package projection_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/projection"
@@ -56,6 +58,28 @@ func (v vertex) two() bool {
 
 func (v vertex) derived() bool { return v.kind != "source" && v.kind != "count" && v.kind != "lookup" }
 
+// trap makes a node fail at a value, once it is armed: what a bug does that is
+// gone in the next life.
+type trap struct {
+	at    int // the node; 0: none
+	armed atomic.Bool
+}
+
+func trapped(x int64) bool { return x%11 == 3 }
+
+// springs says whether a node runs into it, of a kind that looks.
+func (tr *trap) springs(i int, kind string, changes map[string]projection.Change[string, int64]) bool {
+	if !tr.armed.Load() || tr.at != i || kind != "map" && kind != "filter" && kind != "count" {
+		return false
+	}
+	for _, c := range changes {
+		if c.Has && trapped(c.New) {
+			return true
+		}
+	}
+	return false
+}
+
 // grow adds a node, where there is one of the kind that was drawn.
 func (p plan) grow(t *rapid.T) plan {
 	v := vertex{kind: rapid.SampledFrom(vertexKinds).Draw(t, "kind"), a: rapid.IntRange(0, len(p)-1).Draw(t, "a"), b: rapid.IntRange(0, len(p)-1).Draw(t, "b")}
@@ -75,7 +99,7 @@ func (v *vertex) redraw(t *rapid.T) {
 }
 
 // tables makes the program.
-func (p plan) tables(b *bank) (nodes []number, all []projection.Projection) {
+func (p plan) tables(b *bank, tr *trap) (nodes []number, all []projection.Projection) {
 	for i, v := range p {
 		name := fmt.Sprintf("n%d-%s", i, v.kind)
 		opts := []projection.TableOption{projection.Version(v.version), projection.History(v.history)}
@@ -87,7 +111,7 @@ func (p plan) tables(b *bank) (nodes []number, all []projection.Projection) {
 		if i < fedNodes {
 			t = v.source(b, name, i, opts)
 		} else {
-			t, via = v.table(name, nodes, opts)
+			t, via = v.table(name, nodes, opts, func(x int64) bool { return i == tr.at && tr.armed.Load() && trapped(x) })
 		}
 		nodes, all = append(nodes, t), append(all, t)
 		if via != nil {
@@ -140,16 +164,26 @@ func (v vertex) names(x int64) (string, bool) {
 func ranked(r projection.Ranked[string, int64]) int64 { return r.Value*100 + int64(r.Key[0]) }
 
 // table makes node v of the nodes before, and a table on the way to it.
-func (v vertex) table(name string, nodes []number, opts []projection.TableOption) (t number, via projection.Projection) {
+func (v vertex) table(name string, nodes []number, opts []projection.TableOption, bad func(int64) bool) (t number, via projection.Projection) {
 	a, b := nodes[v.a], nodes[v.b]
 	on := name + "-on"
 	type change = projection.Change[string, int64]
 	type tx = *projection.Tx[string, int64]
 	switch v.kind {
 	case "map":
-		return projection.Map(name, a, v.mapped, opts...), nil
+		return projection.Map(name, a, func(k string, x int64) int64 {
+			if bad(x) {
+				panic("trap")
+			}
+			return v.mapped(k, x)
+		}, opts...), nil
 	case "filter":
-		return projection.Filter(name, a, func(_ string, x int64) bool { return v.keeps(x) }, opts...), nil
+		return projection.Filter(name, a, func(_ string, x int64) bool {
+			if bad(x) {
+				panic("trap")
+			}
+			return v.keeps(x)
+		}, opts...), nil
 	case "aggregate":
 		g := projection.Aggregate(on, a, func(_ string, x int64) (string, bool) { return v.group(x) },
 			func(sum int64, _ string, x int64) int64 { return sum + x }, func(sum int64, _ string, x int64) int64 { return sum - x }, opts...)
@@ -196,6 +230,9 @@ func (v vertex) table(name string, nodes []number, opts []projection.TableOption
 	case "count":
 		projection.OnChange(t, a, func(tx tx, c change) error {
 			tx.Put(c.Key, tx.Value(c.Key)+1)
+			if c.Has && bad(c.New) {
+				return errors.New("trap") // what it has done is undone
+			}
 			return nil
 		})
 	case "lookup":
