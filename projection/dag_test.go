@@ -92,8 +92,12 @@ func (p plan) grow(t *rapid.T) plan {
 	return grown
 }
 
+// meanings makes versions: another meaning never has an earlier one's, also
+// where a node was left out and another one has its name.
+var meanings atomic.Uint64
+
 func (v *vertex) redraw(t *rapid.T) {
-	v.version++
+	v.version = meanings.Add(1)
 	v.p = rapid.Int64Range(2, 4).Draw(t, "p")
 	v.history = rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "history")
 }
