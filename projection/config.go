@@ -43,6 +43,10 @@ type Config struct {
 	// Compaction is when the log is trimmed without anyone asking. Default:
 	// never; see Runtime.Compact.
 	Compaction CompactPolicy
+	// Peers are asked at the start, one after another, for snapshots that are
+	// further than the store's own; see Config.Import. Whatever goes wrong with
+	// that is logged, and costs a longer replay.
+	Peers []snapshot.Peer
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved.

@@ -111,6 +111,9 @@ func (u *unit) run(ctx context.Context) {
 // again restores a unit whose log lost its tail under it.
 func (u *unit) again(ctx context.Context, cause error) bool {
 	u.rt.cfg.Logger.Error().Err(cause).Str("unit", u.name).Msg("projection: the log lost its tail: restoring again")
+	u.mu.Lock()
+	u.isCaught = false // rows and position don't belong together until they are restored
+	u.mu.Unlock()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := u.restore(ctx)
 		if err == nil {
@@ -344,6 +347,7 @@ func (u *unit) checkCaught() {
 	u.isCaught = !behind
 	end := u.isCaught
 	if end {
+		u.wakeLocked()
 		for _, n := range u.nodes {
 			n.recovery.Replayed, n.recovery.Took = n.applied, p.Elapsed
 		}
