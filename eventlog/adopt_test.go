@@ -41,9 +41,7 @@ func (s *foreign) create(change ...func(*jetstream.StreamConfig)) {
 	for _, f := range change {
 		f(&c)
 	}
-	if _, err := s.log.JetStream().CreateStream(s.t.Context(), c); err != nil {
-		s.t.Fatal(err)
-	}
+	logtest.CreateStream(s.t, s.log.JetStream(), c)
 }
 
 func (s *foreign) stream() jetstream.Stream {

@@ -103,7 +103,7 @@ func TestImportFaults(t *testing.T) {
 	defer log.Close()
 	run, troubles := 0, uint64(0)
 	rapid.Check(t, func(t *rapid.T) {
-		if run++; run > 30 {
+		if run++; run > 15 {
 			return
 		}
 		f, err := log.Feed(t.Context(), fmt.Sprint("f", run), Type[goldenOpened]("opened"))

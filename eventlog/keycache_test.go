@@ -37,6 +37,8 @@ func TestKeyHistorySame(t *testing.T) {
 		}
 		want[c.Key] = append(want[c.Key], c.Fingerprint())
 	}
+	// The one that read everything is deleted when its reader is done.
+	eventually(t, "no consumer", func() bool { return consumers(t, f) == 0 })
 	for round := range 3 {
 		for key, prints := range want {
 			var got []timeframe.Fingerprint

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,6 +103,8 @@ func TestMergeStall(t *testing.T) {
 	stalls := make(chan eventlog.Stall, 10)
 	opts := eventlog.MergeOptions{Follow: true, StallAfter: 20 * time.Millisecond, Stalled: func(s eventlog.Stall) { stalls <- s }}
 	var got []string
+	var told sync.WaitGroup // its append is seen before it is acknowledged
+	defer told.Wait()
 	for e, err := range eventlog.Merge(ctx, opts, fs...) {
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {
@@ -112,13 +115,13 @@ func TestMergeStall(t *testing.T) {
 		got = append(got, e.Position().String())
 		switch e.Position().String() {
 		case "c@1":
-			go func() { // when the stall was told, c still goes on, and then b comes
+			told.Go(func() { // when the stall was told, c still goes on, and then b comes
 				s := <-stalls
 				if s.Position.String() != "a@1" || s.Missing.Len() != 1 || s.Cycle || s.For < 20*time.Millisecond || !strings.Contains(s.String(), "waits for") {
 					t.Errorf("stall %+v", s)
 				}
 				seen(t, c, "")
-			}()
+			})
 		case "c@2":
 			seen(t, b, "")
 		case "a@2":

@@ -163,9 +163,7 @@ func TestAppendToRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.Metadata["tidemark-incarnation"] = "another"
-	if _, err := log.JetStream().CreateStream(ctx, cfg); err != nil {
-		t.Fatal(err)
-	}
+	logtest.CreateStream(t, log.JetStream(), cfg)
 	var err error
 	n := 0
 	eventually(t, "refused", func() bool {

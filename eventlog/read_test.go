@@ -99,9 +99,7 @@ func TestReadRecreated(t *testing.T) {
 		t.Errorf("observed %+v, %v", o, err)
 	}
 	cfg.Metadata["tidemark-incarnation"] = "another"
-	if _, err := log.JetStream().CreateStream(ctx, cfg); err != nil {
-		t.Fatal(err)
-	}
+	logtest.CreateStream(t, log.JetStream(), cfg)
 	_, err = f.Append(ctx, "k", eventlog.ExpectAny, deposited{1})
 	wantErr(t, err, eventlog.ErrMissing, "since the feed was opened")
 	for range 20 {

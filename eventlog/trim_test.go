@@ -70,7 +70,7 @@ func TestTrimRefused(t *testing.T) {
 	if err := js.DeleteStream(ctx, f.Stream()); err != nil {
 		t.Fatal(err)
 	}
-	must(js.CreateStream(ctx, cfg))(t)
+	logtest.CreateStream(t, js, cfg)
 	for range 5 {
 		must(f.Append(ctx, "ada", eventlog.ExpectAny, deposited{1}))(t)
 	}
@@ -85,7 +85,7 @@ func TestTrimRefused(t *testing.T) {
 	}
 	cfg.DenyPurge = false
 	cfg.Metadata["tidemark-incarnation"] = "another"
-	s := must(js.CreateStream(ctx, cfg))(t)
+	s := logtest.CreateStream(t, js, cfg)
 	for range 5 {
 		must(js.Publish(ctx, log.App()+".accounts.ada", nil))(t)
 	}

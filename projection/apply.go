@@ -24,7 +24,7 @@ func (u *unit) apply(a arrival) {
 		rest = rest[len(run):]
 		u.lockAll()
 		for _, g := range groups {
-			g.run(u.feeds[feed], run)
+			g.run(u, u.feeds[feed], run)
 		}
 		u.moved(feed, 0)
 		u.unlockAll()
@@ -36,6 +36,7 @@ func (u *unit) apply(a arrival) {
 	u.mu.Unlock()
 	u.notify()
 	u.tellStopped()
+	u.tellParked()
 	u.checkCaught()
 }
 
@@ -79,6 +80,9 @@ func (u *unit) tellStopped() {
 	for _, n := range u.nodes {
 		if s := n.step.stop; s != nil {
 			n.step.stop = nil
+			if s.Err == ErrClosed { // it waited for a retry; see group.again
+				continue
+			}
 			u.tell(s)
 		}
 	}

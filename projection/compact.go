@@ -187,7 +187,7 @@ func (c *compaction) save(ctx context.Context) map[string]string {
 			continue
 		}
 		notes[u.name] = err.Error()
-		if !errors.Is(err, errNotOwner) {
+		if !errors.Is(err, ErrNotOwner) {
 			c.errs = append(c.errs, err)
 		}
 	}

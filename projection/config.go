@@ -43,6 +43,10 @@ type Config struct {
 	// Compaction is when the log is trimmed without anyone asking. Default:
 	// never; see Runtime.Compact.
 	Compaction CompactPolicy
+	// Peers are asked at the start, one after another, for snapshots that are
+	// further than the store's own; see Config.Import. Whatever goes wrong with
+	// that is logged, and costs a longer replay.
+	Peers []snapshot.Peer
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved.
@@ -56,6 +60,9 @@ type Config struct {
 	// Stopped is told when a projection stops for good. It is called on the
 	// unit's goroutine.
 	Stopped func(*StoppedError)
+	// Parked is told when a commit was parked or skipped (OnFailure). It is
+	// called on the unit's goroutine.
+	Parked func(Parked)
 	// Diverged is told when this process finds that another one came to a
 	// different state from the same events. Both go on. It may be called by
 	// several goroutines.

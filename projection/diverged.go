@@ -45,6 +45,9 @@ type seenDigest struct {
 const maxSeen = 256
 
 func (u *unit) remember(n *node, tag timeframe.Tag, at timeframe.Timeframe, d snapshot.Digest) {
+	if n.of != nil {
+		return // what is parked has times and stacks, which differ between processes
+	}
 	tag.Lineages = maps.Clone(tag.Lineages) // a save may add to them
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -6,8 +6,9 @@ import (
 	"fmt"
 )
 
-// errNotOwner: another process holds the unit's lease, and saves it.
-var errNotOwner = errors.New("another process saves this unit")
+// ErrNotOwner: another process holds the lease on the unit's snapshots, and saves
+// it: what is decided here wouldn't last.
+var ErrNotOwner = errors.New("another process saves this unit")
 
 // save asks the unit's goroutine to save what isn't saved yet, whatever the
 // policy says, and waits for the outcome. What is applied before the call is
@@ -52,7 +53,7 @@ func (s *saver) serve() {
 		s.reply(errors.New("it has no snapshots"))
 	case !known: // the kick comes
 	case held == nil:
-		s.reply(errNotOwner)
+		s.reply(ErrNotOwner)
 	case s.saved():
 		s.reply(nil)
 	default:

@@ -88,6 +88,9 @@ func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T]
 	for _, o := range opts {
 		o.applyTable(m.n)
 	}
+	if m.n.failures.given {
+		m.n.problems.add("OnFailure is for tables: a model can't undo what a handler did before it failed")
+	}
 	if m.n.codec != nil || m.n.hops != nil {
 		m.n.problems.add("Codec and Migrate are for tables; a model has MigrateModel")
 	}

@@ -181,7 +181,7 @@ func TestModelEventsWhole(t *testing.T) {
 			g := &group{nodes: []*node{m.n}}
 			g.begin(f.Name())
 			m.lock()
-			g.run(f, []eventlog.Commit{c})
+			g.run(&unit{}, f, []eventlog.Commit{c})
 			m.unlock()
 			if stop := m.n.step.stop; stop != nil {
 				t.Fatal(stop)

@@ -34,6 +34,9 @@ type node struct {
 	unsaved    bool   // not in snapshots
 	equal      any    // func(a, b V) bool, or nil
 	history    int    // changes kept for watchers; 0: while there are any
+	failures   failing
+	park       *parking // what is set aside; nil where nothing can be
+	of         *node    // whose parking this node is; nil for all others
 
 	mu       sync.Mutex // guards handlers and ups until the start, and log after it
 	handlers map[string]map[string]handler
@@ -146,8 +149,9 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) {
 		p.add("%q has no handler: add one with projection.On or projection.OnChange", n.name)
 	}
 	n.validDerived(p)
+	n.validFailures(p)
 	for _, f := range n.feeds {
-		if f.Log() != log {
+		if log != nil && f.Log() != log { // nil: a Rehearsal
 			p.add("%q reads feed %q of another log", n.name, f.Name())
 		}
 	}

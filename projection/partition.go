@@ -45,6 +45,9 @@ func NewPartitioned[V any](name string, partitions int, opts ...TableOption) *Pa
 	if p.n.derived || p.n.history > 0 {
 		p.n.problem("it is partitioned, and neither Derived nor watched")
 	}
+	if p.n.park = nil; p.n.failures.given {
+		p.n.problem("it is partitioned, and stops at a failure: OnFailure is for a Table")
+	}
 	if partitions < 0 {
 		p.n.problem("%d partitions", partitions)
 	}

@@ -43,6 +43,9 @@ type Recovery struct {
 // code, else the empty state. Each refusal leaves its reason.
 func (u *unit) restore(ctx context.Context) error {
 	begun := time.Now()
+	if len(u.rt.cfg.Peers) > 0 && !u.rt.cfg.NoSnapshots {
+		u.sync(ctx)
+	}
 	cands, problems, newest, err := u.candidates(ctx)
 	if err != nil {
 		return err
@@ -70,6 +73,12 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 			break
 		}
 		c := &cands[i]
+		if n.begins(c) {
+			n.state.clear()
+			rec.Source, rec.From, rec.Snapshot = FromSnapshot, n.of.recovery.From, c.ID.String()
+			u.restored(n, maps.Clone(n.of.pos), rec, true)
+			return c, nil
+		}
 		f, err := u.fits(ctx, c, n)
 		if err != nil {
 			return nil, err
@@ -123,12 +132,17 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 	if f.why = u.disagrees(n, c); f.why != "" {
 		return f, nil
 	}
+	return f, u.belongs(ctx, c, n, &f)
+}
+
+// belongs says in f why a node's part of a candidate isn't of this log.
+func (u *unit) belongs(ctx context.Context, c *candidate, n *node, f *fit) error {
 	f.member, _ = c.Member(n.name)
 	if u.upTo != nil {
 		for feed, seq := range f.member.At.All() {
 			if seq > u.upTo[feed] {
 				f.why = fmt.Sprintf("feed %q: it is at %d, and %d is asked for", feed, seq, u.upTo[feed])
-				return f, nil
+				return nil
 			}
 		}
 	}
@@ -141,12 +155,12 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 		found, err := u.check(ctx, c, feed)
 		switch {
 		case err != nil:
-			return f, err
+			return err
 		case u.feeds[feed].Adopted() && found.Verdict != timeframe.Diverged:
 			f.notes = append(f.notes, adoptedNotes(feed, found)...)
 		case found.Gap:
 			f.why = fmt.Sprintf("feed %q: %s", feed, found.Reason)
-			return f, nil
+			return nil
 		case found.Verdict == timeframe.Verified, found.CommonSeq >= at && at > 0:
 		case found.Verdict == timeframe.Unverifiable && found.first == tagged+1 && at == tagged &&
 			c.Tag.Lineages[feed].Incarnation == u.feeds[feed].Incarnation():
@@ -155,10 +169,10 @@ func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err erro
 			f.notes = append(f.notes, fmt.Sprintf("feed %q: %s: accepted, since the log begins right behind the snapshot", feed, found.Reason))
 		default:
 			f.why = fmt.Sprintf("feed %q: it doesn't belong to this log: %s", feed, found.Reason)
-			return f, nil
+			return nil
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // understands says why a node can't read a candidate, "" where it can, and

@@ -32,6 +32,7 @@ type Status struct {
 	At         timeframe.Timeframe // applied, whole commits
 	Lag        map[string]uint64   // commits behind the log, by feed; nil from Metrics
 	Rows       int
+	Parked     int    // commits that are set aside, and records of skipped ones; see Runtime.Parked
 	Applied    uint64 // events, since the start
 	Recovery   Recovery
 	Snapshots  SnapshotStatus // of the unit
@@ -156,13 +157,16 @@ func because(err error) string {
 }
 
 func (u *unit) status(n *node) Status {
-	rows := n.state.size()
+	rows, parked := n.state.size(), 0
+	if n.park != nil {
+		parked = n.park.t.Len()
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := Status{
 		Projection: n.name, Unit: u.name, Version: n.version, State: CatchingUp,
 		At: n.at(), Rows: rows, Applied: n.applied, Recovery: n.recovery, Snapshots: u.saver.status,
-		Diverged: n.diverged,
+		Diverged: n.diverged, Parked: parked,
 	}
 	s.Beside = u.beside()
 	s.Snapshots.describe(u.saver.owner)

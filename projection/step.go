@@ -33,6 +33,8 @@ type group struct {
 	event        eventlog.Event
 	up           *node // whose changes are being handled
 	stack        string
+	tap          map[*node]any // where changes are collected for an Outcome; nil: nowhere
+	tries        map[*node]int // of the commit that the walk is at; nil: none failed
 }
 
 // begin prepares the nodes for a feed, and says whether any takes part.
@@ -46,38 +48,48 @@ func (g *group) begin(feed string) bool {
 }
 
 // run applies commits to the group. Its states are locked.
-func (g *group) run(f *eventlog.Feed, run []eventlog.Commit) {
+func (g *group) run(u *unit, f *eventlog.Feed, run []eventlog.Commit) {
 	if p, ok := g.nodes[0].state.(parallel); ok && !g.nodes[0].step.off {
 		p.runParallel(f, g.nodes[0], run) // nothing reads it
 		return
 	}
 	g.commit, g.next = 0, 0
 	for g.commit < len(run) {
-		if err := g.walk(f, run); err != nil {
-			g.fail(&run[g.commit], err)
-			g.next++
+		if err := g.walk(u, f, run); err != nil {
+			g.failed(u, &run[g.commit], err)
 		}
 	}
 }
 
 // walk goes on until all is applied, or a node fails.
-func (g *group) walk(f *eventlog.Feed, run []eventlog.Commit) (err error) {
+func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err error) {
 	defer containStack(&err, &g.stack)
 	for ; g.commit < len(run); g.commit++ {
 		c := &run[g.commit]
-		cause := Cause{Feed: f.Name(), Seq: c.Seq, Key: c.Key, ID: c.ID, Time: c.Time}
+		cause := causeOf(c)
 		for ; g.next < len(g.nodes); g.next++ {
 			n := g.nodes[g.next]
 			if n.step.off || c.Seq <= n.step.at {
 				continue
 			}
+			if n.park != nil {
+				if held, err := g.hold(u, n, c); held || err != nil {
+					if err != nil {
+						return err
+					}
+					continue
+				}
+			}
 			if err := g.apply(f, n, c); err != nil {
 				return err
 			}
-			n.step.moved = n.observed() && n.out.net(cause)
+			n.step.moved = n.observed(g.tap != nil) && n.out.net(cause)
+			if g.tap != nil && n.step.moved {
+				g.tap[n] = n.out.changes()
+			}
 		}
 		g.settle(c, cause)
-		g.next = 0
+		g.next, g.tries = 0, nil
 	}
 	return nil
 }
@@ -126,7 +138,13 @@ func (n *node) events(f *eventlog.Feed, c *eventlog.Commit, at *eventlog.Event) 
 }
 
 // observed says whether anybody wants to know what a step changed.
-func (n *node) observed() bool { return n.out != nil && (len(n.downs) > 0 || n.watched.Load()) }
+func (n *node) observed(tapped bool) bool {
+	downs := len(n.downs)
+	if n.park != nil {
+		downs-- // which is told of what fails alone
+	}
+	return n.out != nil && (downs > 0 || tapped || n.watched.Load())
+}
 
 // settle ends a commit's step: what it changed is kept.
 func (g *group) settle(c *eventlog.Commit, cause Cause) {
@@ -136,6 +154,9 @@ func (g *group) settle(c *eventlog.Commit, cause Cause) {
 			continue
 		}
 		n.state.commit()
+		if n.park != nil {
+			n.park.kept = len(n.park.told)
+		}
 		s.at = c.Seq
 		s.applied += uint64(c.Len())
 		if s.moved {
@@ -153,10 +174,7 @@ func (g *group) settle(c *eventlog.Commit, cause Cause) {
 // nothing to do with it, goes on.
 func (g *group) fail(c *eventlog.Commit, err error) {
 	n := g.nodes[g.next]
-	n.state.rollback()
-	if n.out != nil {
-		n.out.forget()
-	}
+	n.undo()
 	stop := &StoppedError{Projection: n.name, Position: c.Position(), Err: err, Stack: g.stack}
 	if g.up != nil {
 		stop.Upstream = g.up.name

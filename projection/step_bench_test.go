@@ -52,7 +52,7 @@ func BenchmarkStep(b *testing.B) {
 				for _, n := range g.nodes {
 					n.state.lock()
 				}
-				g.run(f, run)
+				g.run(&unit{}, f, run)
 				for _, n := range g.nodes {
 					n.state.unlock()
 				}
@@ -101,7 +101,7 @@ func BenchmarkPartitions(b *testing.B) {
 			for b.Loop() {
 				g.begin("f")
 				p.lock()
-				g.run(f, run)
+				g.run(&unit{}, f, run)
 				p.unlock()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/lockRun, "ns/event")

@@ -40,7 +40,9 @@ func newSwitching(blue, green Projection) *switching {
 	var p problems
 	for i, pr := range []Projection{blue, green} {
 		name, nodes := pr.projections()
-		if len(nodes) != 1 {
+		if len(nodes) > 0 && nodes[0].park != nil {
+			p.add("%q can park: a BlueGreen takes projections whose OnFailure is Stop", name)
+		} else if len(nodes) != 1 {
 			p.add("a BlueGreen of unit %q: it takes single projections", name)
 			nodes = []*node{{name: name, started: true}} // Start isn't reached
 		}

@@ -133,6 +133,9 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	for _, o := range opts {
 		o.applyTable(t.n)
 	}
+	if t.n.failures.validate(&t.n.problems); t.n.failures.keeps() {
+		t.n.park = newParking(t.n)
+	}
 	t.values = newValueCodec[V](t.n.codec)
 	compileMigrations[K, V](t.n)
 	t.hub.limit = cmp.Or(t.n.history, defaultHistory)
@@ -148,7 +151,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 // such event, in the feed's order, and changes the table through tx. It must
 // depend on nothing but the table and the event (no clock, no I/O, no
 // randomness), and keep neither tx nor event. Its error or panic stops the
-// table at the last whole commit. Between events of several feeds there is
+// table at the last whole commit, unless OnFailure says otherwise. Between events of several feeds there is
 // no order.
 func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx *Tx[K, V], e eventlog.Event, d D) error) {
 	addHandler(t.n, feed, fn == nil, func(e eventlog.Event, d D) error { return fn(&t.tx, e, d) })
@@ -160,7 +163,7 @@ func (t *Table[K, V]) reset() {
 	}
 }
 
-func (t *Table[K, V]) projections() (string, []*node) { return t.n.name, []*node{t.n} }
+func (t *Table[K, V]) projections() (string, []*node) { return t.n.name, t.n.withParking() }
 
 // Name is the projection's name.
 func (t *Table[K, V]) Name() string { return t.n.name }

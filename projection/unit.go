@@ -42,6 +42,7 @@ type unit struct {
 	encoded chan struct{}     // closed when the capture that was taken last is encoded
 
 	asks  chan digestAsk
+	calls chan func()   // to be run by the unit's goroutine, where all tables are whole
 	ended chan struct{} // closed when the unit's goroutine takes no more of them
 
 	mu         sync.Mutex // guards what the nodes say of their positions, and:
@@ -64,7 +65,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 		rt: rt, name: c.name, aliases: c.aliases, nodes: c.nodes,
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
-		encoded: make(chan struct{}), asks: make(chan digestAsk), ended: make(chan struct{}),
+		encoded: make(chan struct{}), asks: make(chan digestAsk), calls: make(chan func()), ended: make(chan struct{}),
 	}
 	for _, nodes := range c.groups {
 		u.groups = append(u.groups, &group{nodes: nodes})
@@ -110,6 +111,9 @@ func (u *unit) run(ctx context.Context) {
 // again restores a unit whose log lost its tail under it.
 func (u *unit) again(ctx context.Context, cause error) bool {
 	u.rt.cfg.Logger.Error().Err(cause).Str("unit", u.name).Msg("projection: the log lost its tail: restoring again")
+	u.mu.Lock()
+	u.isCaught = false // rows and position don't belong together until they are restored
+	u.mu.Unlock()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := u.restore(ctx)
 		if err == nil {
@@ -170,9 +174,9 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		}
 		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
 	}
-	asks := u.asks
+	asks, calls := u.asks, u.calls
 	if toBarrier {
-		asks = nil // what a table will be built from isn't its state
+		asks, calls = nil, nil // what a table will be built from isn't its state
 	}
 	u.checkCaught()
 	for {
@@ -195,6 +199,8 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 			} else if u.aligned() {
 				return nil
 			}
+		case fn := <-calls:
+			fn()
 		case q := <-asks:
 			u.answer(q)
 		case r := <-u.saver.results:
@@ -341,6 +347,7 @@ func (u *unit) checkCaught() {
 	u.isCaught = !behind
 	end := u.isCaught
 	if end {
+		u.wakeLocked()
 		for _, n := range u.nodes {
 			n.recovery.Replayed, n.recovery.Took = n.applied, p.Elapsed
 		}

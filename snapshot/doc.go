@@ -16,6 +16,9 @@
 // for each that can't be; [Store.Load] merges one member's segments and yields
 // its state, sorted by key.
 //
+// [Store.Export] copies a unit's snapshots to a [Target], and [Store.Import]
+// takes over what fits of a [Peer]'s.
+//
 // # What it guarantees
 //
 //   - No byte is decoded before the chunk that holds it has been checked

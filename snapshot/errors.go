@@ -15,6 +15,7 @@ var (
 	ErrCorrupt       = errors.New("snapshot: stored data is damaged or missing")    // *CorruptError
 	ErrUnknownFormat = errors.New("snapshot: unknown format version")               // *FormatError
 	ErrNotFound      = errors.New("snapshot: not found")                            // *NotFoundError
+	ErrNoMatch       = errors.New("snapshot: nothing of the peer's fits")           // *NoMatchError
 	ErrInvalid       = errors.New("snapshot: invalid argument, option or settings") // *InvalidError
 )
 

@@ -58,6 +58,12 @@ func (u *uploader) put(chunk []byte) error {
 		u.s.stats.add(func(s *Stats) { s.ChunksSkipped++ })
 		return nil
 	}
+	return u.start(func(ctx context.Context) error { return u.write(ctx, id, chunk) })
+}
+
+// start runs a step of the upload beside. It waits while too many are in
+// flight, and returns the first failure of any.
+func (u *uploader) start(step func(ctx context.Context) error) error {
 	select {
 	case <-u.ctx.Done():
 		return context.Cause(u.ctx)
@@ -65,7 +71,7 @@ func (u *uploader) put(chunk []byte) error {
 	}
 	u.wg.Go(func() {
 		defer func() { <-u.slots }()
-		if err := u.write(u.ctx, id, chunk); err != nil {
+		if err := step(u.ctx); err != nil {
 			u.cancel(err)
 		}
 	})

@@ -1,0 +1,74 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+)
+
+func TestTurns(t *testing.T) {
+	k := newKeys()
+	ctx := t.Context()
+	first, err := k.take(ctx, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err := k.take(ctx, "b"); err != nil {
+		t.Fatal(err)
+	} else {
+		k.give(other)
+	}
+	ended, cancel := context.WithCancelCause(ctx)
+	why := errors.New("why")
+	cancel(why)
+	if _, err := k.take(ended, "a"); !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+	next := make(chan *turn)
+	go func() {
+		n, _ := k.take(ctx, "a")
+		next <- n
+	}()
+	first.head, first.known = 7, true
+	k.give(first)
+	n := <-next
+	if n == nil || n.head != 7 {
+		t.Fatalf("got %+v", n)
+	}
+	k.give(n)
+	if s := k.shard("a"); len(s.busy) != 0 {
+		t.Errorf("%d keys are still held", len(s.busy))
+	}
+	if n, err = k.take(ctx, "a"); err != nil || n.head != 7 || !n.known {
+		t.Errorf("the head is forgotten: %+v, %v", n, err)
+	}
+	n.known = false
+	k.give(n)
+	if n, err = k.take(ctx, "a"); err != nil || n.known {
+		t.Errorf("the head isn't forgotten: %+v, %v", n, err)
+	}
+}
+
+func TestHeadsAreBounded(t *testing.T) {
+	k := newKeys()
+	for i := range 3 * keyShards * headsPerShard {
+		n, err := k.take(t.Context(), fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.head, n.known = uint64(i), true
+		k.give(n)
+	}
+	total := 0
+	for i := range k.shards {
+		s := &k.shards[i]
+		if len(s.recent) > headsPerShard || len(s.older) > headsPerShard {
+			t.Fatalf("a shard has %d and %d", len(s.recent), len(s.older))
+		}
+		total += len(s.recent) + len(s.older)
+	}
+	if total < keyShards*headsPerShard {
+		t.Errorf("only %d heads are known", total)
+	}
+}
