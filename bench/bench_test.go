@@ -21,9 +21,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// command runs the benchmarks with small sizes, and checks that nothing is
+// runBench runs the benchmarks with small sizes, and checks that nothing is
 // left of their data.
-func command(t *testing.T, ctx context.Context, stdout io.Writer, args ...string) error {
+func runBench(t *testing.T, ctx context.Context, stdout io.Writer, args ...string) error {
 	t.Helper()
 	dir := t.TempDir()
 	err := run(ctx, append([]string{"-quick", "-n", "1", "-dir", dir}, args...), stdout, io.Discard)
@@ -42,7 +42,7 @@ func TestEveryCase(t *testing.T) {
 		pattern = "append/64-occ|append/10events|replay/typed$|restart/snapshot|restart/open-kill"
 	}
 	var out bytes.Buffer
-	if err := command(t, t.Context(), &out, "-json", "-run", pattern); err != nil {
+	if err := runBench(t, t.Context(), &out, "-json", "-run", pattern); err != nil {
 		t.Fatal(err)
 	}
 	var names []string
@@ -69,7 +69,7 @@ func TestEveryCase(t *testing.T) {
 		"restart/full", "restart/snapshot", "restart/open-clean", "restart/open-kill", "restart/overhead", "restart/long-log",
 		"snapshot/restore", "snapshot/pause", "snapshot/overhead", "snapshot/delta-bytes", "snapshot/digest",
 		"follow/latency", "follow/latency-p99",
-		"graph/table", "graph/chain5", "read/key", "read/key-again",
+		"graph/table", "graph/chain5", "nexmark/q3", "nexmark/q4", "nexmark/q5", "nexmark/q8", "read/key", "read/key-again",
 		"decide/64", "decide/64-occ", "decide/long-key",
 	}
 	if testing.Short() {
@@ -147,11 +147,11 @@ func TestUsage(t *testing.T) {
 		{"-side", "both"}, {"-cpuprofile", "cpu"},
 		{"-baseline", "("}, {"-run", "append/sync", "-baseline", "no-such-candidate"},
 	} {
-		if err := command(t, t.Context(), io.Discard, args...); !errors.Is(err, errUsage) {
+		if err := runBench(t, t.Context(), io.Discard, args...); !errors.Is(err, errUsage) {
 			t.Errorf("%v: %v, want a bad usage", args, err)
 		}
 	}
-	err := command(t, t.Context(), io.Discard, "-run", "no-such-case")
+	err := runBench(t, t.Context(), io.Discard, "-run", "no-such-case")
 	if err == nil || !strings.Contains(err.Error(), "append/64-occ") {
 		t.Errorf("no names in: %v", err)
 	}
@@ -159,7 +159,7 @@ func TestUsage(t *testing.T) {
 
 func TestList(t *testing.T) {
 	var out bytes.Buffer
-	if err := command(t, t.Context(), &out, "-list"); err != nil {
+	if err := runBench(t, t.Context(), &out, "-list"); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range allCases() {
@@ -180,7 +180,7 @@ func (i interrupter) Write(b []byte) (int, error) {
 func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if err := command(t, ctx, interrupter{cancel}, "-run", "append/"); !errors.Is(err, context.Canceled) {
+	if err := runBench(t, ctx, interrupter{cancel}, "-run", "append/"); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want a cancelled context", err)
 	}
 }
@@ -189,7 +189,7 @@ func TestProfiles(t *testing.T) {
 	for _, side := range []string{sideOurs, sideBaseline} {
 		dir := t.TempDir()
 		cpu, mem := filepath.Join(dir, "cpu"), filepath.Join(dir, "mem")
-		if err := command(t, t.Context(), io.Discard, "-n", "2", "-run", "append/sync", "-side", side, "-cpuprofile", cpu, "-memprofile", mem); err != nil {
+		if err := runBench(t, t.Context(), io.Discard, "-n", "2", "-run", "append/sync", "-side", side, "-cpuprofile", cpu, "-memprofile", mem); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{cpu, cpu + ".2", mem} {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tidemark-es/tidemark/command"
+	deciders "github.com/tidemark-es/tidemark/command"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/projection"
 )
@@ -46,7 +46,7 @@ type deciding struct {
 	*ours
 	rt   *projection.Runtime
 	sums *projection.Table[string, uint64]
-	d    *command.Decider[uint64]
+	d    *deciders.Decider[uint64]
 }
 
 func openDeciding(ctx context.Context, dir string) (_ *deciding, err error) {
@@ -62,7 +62,7 @@ func openDeciding(ctx context.Context, dir string) (_ *deciding, err error) {
 		o.ours.close()
 		return nil, err
 	}
-	if o.d, err = command.New(o.feed, o.sums); err != nil {
+	if o.d, err = deciders.New(o.feed, o.sums); err != nil {
 		o.close()
 		return nil, err
 	}

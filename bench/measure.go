@@ -64,14 +64,10 @@ func measure(ctx context.Context, e *env, prof *profiler, c *benchCase, rounds i
 	}
 	figures := c.allFigures()
 	ours, base := make([][]float64, len(figures)), make([][]float64, len(figures))
-	for range rounds {
-		a, err := turn(ctx, e, c.ours, prof.of(sideOurs), len(figures))
+	for round := range rounds {
+		a, b, err := bothTurns(ctx, e, prof, c, len(figures), round%2 == 1)
 		if err != nil {
-			return nil, fmt.Errorf("ours: %w", err)
-		}
-		b, err := turn(ctx, e, c.base, prof.of(sideBaseline), len(figures))
-		if err != nil {
-			return nil, fmt.Errorf("baseline: %w", err)
+			return nil, err
 		}
 		if err := sameWork(a, b); err != nil {
 			return nil, err
@@ -95,6 +91,21 @@ func measure(ctx context.Context, e *env, prof *profiler, c *benchCase, rounds i
 		}
 	}
 	return rows, nil
+}
+
+// bothTurns measures a round. Who goes first finds the machine as the other
+// left it in the round before, so they change places.
+func bothTurns(ctx context.Context, e *env, prof *profiler, c *benchCase, figures int, baseFirst bool) (ours, base sample, err error) {
+	for _, ofOurs := range [...]bool{!baseFirst, baseFirst} {
+		if ofOurs {
+			if ours, err = turn(ctx, e, c.ours, prof.of(sideOurs), figures); err != nil {
+				return ours, base, fmt.Errorf("ours: %w", err)
+			}
+		} else if base, err = turn(ctx, e, c.base, prof.of(sideBaseline), figures); err != nil {
+			return ours, base, fmt.Errorf("baseline: %w", err)
+		}
+	}
+	return ours, base, nil
 }
 
 // turnLimit is how long a side may take.

@@ -131,7 +131,15 @@ func (m *outgoing) with(name, value string) outgoing {
 // prepare checks and encodes a draft into p, which must not be copied
 // afterwards; it touches nothing else. Where p has a payload already, its
 // memory is used again.
-func (f *Feed) prepare(p *prepared, d Draft) (err error) {
+func (f *Feed) prepare(p *prepared, d Draft) error {
+	if err := f.online(); err != nil {
+		return err
+	}
+	return f.encodeDraft(p, d)
+}
+
+// encodeDraft is prepare, for feeds without a log too.
+func (f *Feed) encodeDraft(p *prepared, d Draft) (err error) {
 	if f.adopted != nil {
 		return &ReadOnlyError{Feed: f.name, Stream: f.stream}
 	}
@@ -196,7 +204,10 @@ func (f *Feed) checkMessage(p *prepared) error {
 			return fmt.Errorf("eventlog: header %s: %w: %q: use text without control characters, and without spaces at its ends", h.name, ErrInvalid, h.value)
 		}
 	}
-	limit := int(f.log.nc.MaxPayload())
+	limit := offlinePayload
+	if f.log.nc != nil {
+		limit = int(f.log.nc.MaxPayload())
+	}
 	switch n := p.msg.headerSize(); {
 	case n > maxHeaderBytes:
 		return &TooLargeError{Feed: f.name, Key: p.draft.Key, Size: n, Max: maxHeaderBytes}

@@ -92,6 +92,9 @@ func (e *ImportError) Unwrap() error { return e.Err }
 // again), those of reading, and the context's. ctx doesn't interrupt the
 // iterator, which runs in the caller's goroutine and should heed it.
 func (f *Feed) Import(ctx context.Context, drafts iter.Seq2[Draft, error], opts ImportOptions) (ImportResult, error) {
+	if err := f.online(); err != nil {
+		return ImportResult{}, err
+	}
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return ImportResult{}, err

@@ -185,6 +185,9 @@ func (f *Feed) Drift() []Drift {
 // ErrLostTail (it ends below a commit that this handle was acknowledged), and
 // those of State.
 func (f *Feed) Check(ctx context.Context) error {
+	if err := f.online(); err != nil {
+		return err
+	}
 	acked := f.keeper.top.Load()
 	st, err := f.State(ctx)
 	if f.adopted != nil && err == nil && st.Incarnation != f.incarnation {

@@ -105,6 +105,14 @@ func (f *Feed) openKey(ctx context.Context, after uint64, head message, end uint
 			f.keys.drop(k.subject)
 		}
 	}
+	// All of it, and nothing of it known.
+	if whole && end == head.seq && after < st.First && k.got == nil {
+		if msgs := f.keyFromBlocks(ctx, &head, st); msgs != nil {
+			k.cached = msgs
+			f.keys.put(&keyHistory{subject: k.subject, from: k.from, head: k.head, msgs: msgs})
+			after = head.seq
+		}
+	}
 	k.keep = whole && end == head.seq && after < head.seq
 	k.rest = f.openHistory(after, end, k.subject, true)
 	return k, nil

@@ -52,6 +52,9 @@ type Metrics struct {
 
 // Metrics returns the feed's counters.
 func (f *Feed) Metrics() Metrics {
+	if f.log.nc == nil {
+		return Metrics{} // an Offline feed
+	}
 	s := &f.stats
 	m := Metrics{
 		Feed: f.name, Commits: s.commits.Load(), Events: s.events.Load(), Bytes: s.bytes.Load(),

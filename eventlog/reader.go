@@ -36,6 +36,9 @@ const readBatch = 1024
 
 // NewReader starts reading; see Read. ctx bounds the start alone.
 func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, error) {
+	if err := f.online(); err != nil {
+		return nil, err
+	}
 	cfg := readConfig{until: math.MaxUint64}
 	for _, o := range opts {
 		o(&cfg)

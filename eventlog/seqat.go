@@ -13,6 +13,9 @@ import (
 // It asks the leader for a few messages, about as many as the log's length has
 // bits. ErrTrimmed where the log no longer reaches back to t.
 func (f *Feed) SeqAt(ctx context.Context, t time.Time) (uint64, error) {
+	if err := f.online(); err != nil {
+		return 0, err
+	}
 	st, err := f.State(ctx)
 	if err != nil {
 		return 0, err

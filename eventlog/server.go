@@ -68,6 +68,9 @@ type State struct {
 // State asks the leader of the feed's stream. A stream that is gone is a
 // ServerError with the server's code 10059.
 func (f *Feed) State(ctx context.Context) (State, error) {
+	if err := f.online(); err != nil {
+		return State{}, err
+	}
 	var resp struct {
 		Error   *jetstream.APIError    `json:"error"`
 		Created time.Time              `json:"created"`
@@ -216,6 +219,9 @@ func (f *Feed) get(ctx context.Context, req getRequest) (m message, ok bool, err
 // for timeframe.Lineage.Check. A stream that is missing is an observation
 // too, not an error.
 func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed, error) {
+	if err := f.online(); err != nil {
+		return timeframe.Observed{}, err
+	}
 	st, err := f.State(ctx)
 	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == codeNoStream {
 		return timeframe.Observed{}, nil
@@ -245,6 +251,9 @@ func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed,
 // TimeAt is when the message at a sequence was stored, by its server's clock;
 // ok is false where there is none.
 func (f *Feed) TimeAt(ctx context.Context, seq uint64) (at time.Time, ok bool, err error) {
+	if err := f.online(); err != nil {
+		return time.Time{}, false, err
+	}
 	if seq == 0 {
 		return at, false, nil
 	}
@@ -258,6 +267,9 @@ func (f *Feed) TimeAt(ctx context.Context, seq uint64) (at time.Time, ok bool, e
 // Lookup reads the commit at a sequence from the leader; ok is false where
 // there is none, as at the marker of a tag.
 func (f *Feed) Lookup(ctx context.Context, seq uint64) (c Commit, ok bool, err error) {
+	if err := f.online(); err != nil {
+		return Commit{}, false, err
+	}
 	if seq == 0 {
 		return c, false, nil
 	}
@@ -267,6 +279,9 @@ func (f *Feed) Lookup(ctx context.Context, seq uint64) (c Commit, ok bool, err e
 // Head reads a key's last commit from the leader; ok is false where the key
 // has none.
 func (f *Feed) Head(ctx context.Context, key string) (c Commit, ok bool, err error) {
+	if err := f.online(); err != nil {
+		return Commit{}, false, err
+	}
 	subject, err := f.Subject(key)
 	if err != nil {
 		return c, false, err

@@ -76,6 +76,9 @@ func (f *Feed) isMarker(m *message) bool {
 // LastTagged asks the leader for the sequence of the last commit with a tag;
 // 0 where there is none, or where it was trimmed.
 func (f *Feed) LastTagged(ctx context.Context, tag string) (uint64, error) {
+	if err := f.online(); err != nil {
+		return 0, err
+	}
 	subject, err := f.markerSubject(tag)
 	if err != nil {
 		return 0, err

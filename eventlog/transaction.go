@@ -54,6 +54,9 @@ type Transaction struct {
 // Options.SyncInterval may leave the first part of the last one, unless
 // Options.SyncAlways is set.
 func (f *Feed) AppendTransaction(ctx context.Context, tx Transaction) ([]Position, error) {
+	if err := f.online(); err != nil {
+		return nil, err
+	}
 	t, err := f.newTxn(tx)
 	if err != nil {
 		return nil, err

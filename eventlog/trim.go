@@ -22,6 +22,9 @@ import (
 // denies it (Drift names deny_purge); ErrDenied, ErrUnavailable, ErrClosed. It
 // may have happened in part after ErrUnavailable, from the oldest on.
 func (f *Feed) Trim(ctx context.Context, from uint64) (State, error) {
+	if err := f.online(); err != nil {
+		return State{}, err
+	}
 	if f.closed.Load() {
 		return State{}, fmt.Errorf("eventlog: trim of feed %q: %w", f.name, ErrClosed)
 	}

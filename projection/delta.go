@@ -11,6 +11,8 @@ import (
 type upstream interface {
 	// net finds out what the present step changed, and whether it did.
 	net(Cause) bool
+	// changes is a copy of them: a []Change[K, V].
+	changes() any
 	// publish hands the changes of the step to watchers.
 	publish(Cause)
 	// forget drops the changes of the step.

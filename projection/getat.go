@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // GetAt is Get together with what the value includes: the feed's commits up to
@@ -18,8 +19,9 @@ import (
 func (t *Table[K, V]) GetAt(key K, feed string) (v V, ok bool, seq uint64, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if seq, err = t.n.includes(feed); err != nil || seq == 0 {
-		return v, false, seq, err
+	seq, whole, err := t.n.includes(feed)
+	if err != nil || !whole {
+		return v, false, 0, err
 	}
 	if r := t.rows[key]; r != nil {
 		v, ok = r.value, true
@@ -45,32 +47,34 @@ func (p *Partitioned[V]) WaitFor(ctx context.Context, at eventlog.Position) erro
 	return p.n.waitFor(ctx, at)
 }
 
-// includes is the last sequence of a feed that the rows include, all of which
-// are there. The rows are locked.
-func (n *node) includes(feed string) (uint64, error) {
+// At is the timeframe of what the table includes; empty before its start.
+func (t *Table[K, V]) At() timeframe.Timeframe { return timeframeOf(t.n.position()) }
+
+// includes is the last sequence of a feed that the rows include, where they
+// are whole: caught up with what was there at the start. Who wants both has
+// locked the rows.
+func (n *node) includes(feed string) (seq uint64, whole bool, err error) {
 	u := n.unitOf()
 	if u == nil {
-		return 0, fmt.Errorf("projection: %q: %w: it isn't started: give it to projection.Start", n.name, ErrInvalid)
+		return 0, false, fmt.Errorf("projection: %q: %w: it isn't started: give it to projection.Start", n.name, ErrInvalid)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case n.feeds[feed] == nil:
-		return 0, fmt.Errorf("projection: %q: feed %q: %w by it", n.name, feed, ErrNotRead)
+		return 0, false, fmt.Errorf("projection: %q: feed %q: %w by it", n.name, feed, ErrNotRead)
 	case n.stopped != nil:
-		return 0, n.stopped
+		return 0, false, n.stopped
 	case u.closed:
-		return 0, fmt.Errorf("projection: %q: %w", n.name, ErrClosed)
-	case !u.isCaught:
-		return 0, nil
+		return 0, false, fmt.Errorf("projection: %q: %w", n.name, ErrClosed)
 	}
-	return n.pos[feed], nil
+	return n.pos[feed], u.isCaught, nil
 }
 
 func (n *node) waitFor(ctx context.Context, at eventlog.Position) error {
 	for {
-		seq, err := n.includes(at.Feed)
-		if err != nil || seq >= at.Seq {
+		seq, whole, err := n.includes(at.Feed)
+		if err != nil || (whole && seq >= at.Seq) {
 			return err
 		}
 		if err := n.unitOf().wait(ctx, n, at); err != nil {

@@ -216,7 +216,7 @@ func (g *group) redo(u *unit, f *eventlog.Feed, n *node, c *eventlog.Commit, r p
 // redoNodes calls the handlers of those that take part.
 func (g *group) redoNodes(f *eventlog.Feed, c *eventlog.Commit) (at *node, err error) {
 	defer containStack(&err, &g.stack)
-	cause := Cause{Feed: f.Name(), Seq: c.Seq, Key: c.Key, ID: c.ID, Time: c.Time}
+	cause := causeOf(c)
 	for _, at = range g.nodes {
 		if at.step.off {
 			continue

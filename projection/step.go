@@ -33,6 +33,7 @@ type group struct {
 	event        eventlog.Event
 	up           *node // whose changes are being handled
 	stack        string
+	tap          map[*node]any // where changes are collected for an Outcome; nil: nowhere
 	tries        map[*node]int // of the commit that the walk is at; nil: none failed
 }
 
@@ -65,7 +66,7 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 	defer containStack(&err, &g.stack)
 	for ; g.commit < len(run); g.commit++ {
 		c := &run[g.commit]
-		cause := Cause{Feed: f.Name(), Seq: c.Seq, Key: c.Key, ID: c.ID, Time: c.Time}
+		cause := causeOf(c)
 		for ; g.next < len(g.nodes); g.next++ {
 			n := g.nodes[g.next]
 			if n.step.off || c.Seq <= n.step.at {
@@ -82,7 +83,10 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 			if err := g.apply(f, n, c); err != nil {
 				return err
 			}
-			n.step.moved = n.observed() && n.out.net(cause)
+			n.step.moved = n.observed(g.tap != nil) && n.out.net(cause)
+			if g.tap != nil && n.step.moved {
+				g.tap[n] = n.out.changes()
+			}
 		}
 		g.settle(c, cause)
 		g.next, g.tries = 0, nil
@@ -134,12 +138,12 @@ func (n *node) events(f *eventlog.Feed, c *eventlog.Commit, at *eventlog.Event) 
 }
 
 // observed says whether anybody wants to know what a step changed.
-func (n *node) observed() bool {
+func (n *node) observed(tapped bool) bool {
 	downs := len(n.downs)
 	if n.park != nil {
 		downs-- // which is told of what fails alone
 	}
-	return n.out != nil && (downs > 0 || n.watched.Load())
+	return n.out != nil && (downs > 0 || tapped || n.watched.Load())
 }
 
 // settle ends a commit's step: what it changed is kept.

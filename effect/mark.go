@@ -1,0 +1,82 @@
+package effect
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+)
+
+// marking is where this version's effects begin, and how far they are ended.
+type marking struct {
+	from map[string]uint64
+	at   map[string]uint64 // as recorded last
+	last uint64            // sequence of the last mark
+}
+
+// passes says whether an effect belongs to the time of another version, which
+// has ended all of its own: one of which there is any outcome is this outbox's
+// business all the same.
+func (m *marking) passes(feed *string, seq, last uint64) bool {
+	return last == 0 && seq <= m.from[*feed]
+}
+
+// begin waits until the table includes all outcomes of whoever held the lease
+// before, and finds out where to begin.
+func (r *runner[I]) begin(ctx context.Context) error {
+	st, err := r.o.outcomes.State(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.o.table.WaitFor(ctx, eventlog.Position{Feed: r.o.outcomes.Name(), Seq: st.Last}); err != nil {
+		return err
+	}
+	row, _ := r.o.table.Get(markKey)
+	r.mark.last = row.Last
+	switch m := row.Mark; {
+	case m == nil && r.opts.SkipHistory:
+		r.mark.from = r.positions()
+	case m == nil:
+	case m.Version == r.o.version:
+		r.mark.from, r.mark.at = m.From, m.At
+		return nil
+	default:
+		r.mark.from = m.At
+	}
+	return r.putMark(ctx)
+}
+
+// positions is how far the table has come in each feed of intents.
+func (r *runner[I]) positions() map[string]uint64 {
+	at := r.o.table.At().Map()
+	delete(at, r.o.outcomes.Name())
+	return at
+}
+
+// ended is up to where all effects are ended, or given up: how far the table
+// has come, but not up to any effect that is still pending.
+func (r *runner[I]) ended() map[string]uint64 {
+	at := r.positions() // before the rows: they include it
+	for _, row := range r.o.table.All() {
+		if row.Stated && row.Status == pending && !r.mark.passes(&row.Feed, row.Seq, row.Last) {
+			at[row.Feed] = min(at[row.Feed], row.Seq-1)
+		}
+	}
+	return at
+}
+
+// putMark records how far the effects are ended, where that has changed. One
+// who has lost the lease is refused.
+func (r *runner[I]) putMark(ctx context.Context) error {
+	at := r.ended()
+	if r.mark.at != nil && maps.Equal(at, r.mark.at) {
+		return nil
+	}
+	pos, err := r.o.record(ctx, markKey, r.mark.last, Marked{Version: r.o.version, From: r.mark.from, At: at})
+	if err != nil {
+		return fmt.Errorf("effect: outbox %q: mark: %w", r.o.name, err)
+	}
+	r.mark.at, r.mark.last = at, pos.Seq
+	return nil
+}

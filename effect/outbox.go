@@ -1,0 +1,134 @@
+package effect
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+// Outbox is a projection whose rows are effects that are wanted and not yet
+// ended. Give it to projection.Start like a table, and carry the effects out
+// by Run. It is safe for concurrent use.
+type Outbox[I any] struct {
+	projection.Projection // for Start
+
+	name     string
+	log      *eventlog.Log
+	version  uint64
+	table    *projection.Table[string, record[I]]
+	outcomes *eventlog.Feed
+	tx       Tx[I]
+}
+
+// New makes an outbox of intents of type I, which must be storable in
+// msgpack. The name is the projection's; the feed of outcomes is called
+// <name>-outcomes and is made where it isn't there. Raise the version when the
+// handlers state other intents for the same events.
+//
+// Errors: those of eventlog.Log.Feed.
+func New[I any](ctx context.Context, log *eventlog.Log, name string, version uint64) (*Outbox[I], error) {
+	if log == nil {
+		return nil, fmt.Errorf("effect: %w: nil log", ErrInvalid)
+	}
+	feed, err := outcomes(ctx, log, name)
+	if err != nil {
+		return nil, fmt.Errorf("effect: outbox %q: %w", name, err)
+	}
+	o := &Outbox[I]{name: name, log: log, version: version, outcomes: feed}
+	o.table = projection.NewTable[string, record[I]](name, projection.Version(version))
+	o.Projection = o.table
+	o.follow()
+	return o, nil
+}
+
+// Name is the outbox's.
+func (o *Outbox[I]) Name() string { return o.name }
+
+// Outcomes is the feed in which is recorded what became of the effects: Done,
+// Failed, GaveUp and so on. Projections may read it.
+func (o *Outbox[I]) Outcomes() *eventlog.Feed { return o.outcomes }
+
+// Err is nil while the projection runs, else why it stopped.
+func (o *Outbox[I]) Err() error { return o.table.Err() }
+
+// Tx is how a handler states intents. It is valid while the handler runs.
+type Tx[I any] struct {
+	tx    *projection.Tx[string, record[I]]
+	id    string // what the intents' IDs begin with
+	key   string
+	cause projection.Cause
+	err   error
+}
+
+// Want states an intent. The name tells it from others that are stated for the
+// same event; it may be empty for one. The effect's ID is made of the event's
+// position and the name: the same whenever and wherever the event is handled.
+func (t *Tx[I]) Want(name string, intent I) { t.WantAt(name, time.Time{}, intent) }
+
+// WantAt is Want for an effect that isn't carried out before a time, such as
+// e.Time.Add(time.Hour): a durable timer. Take the time from the event, and
+// never from a clock.
+func (t *Tx[I]) WantAt(name string, notBefore time.Time, intent I) {
+	id := t.id
+	if name != "" {
+		id += "/" + token(name)
+	}
+	r, _ := t.tx.Get(id)
+	switch {
+	case r.Stated:
+		t.err = fmt.Errorf("effect: %w: two intents %q for one event: give them names", ErrInvalid, name)
+		return
+	case r.Status == ended:
+		t.tx.Delete(id)
+		return
+	}
+	r.Intent, r.Stated, r.Key, r.NotBefore = intent, true, t.key, notBefore
+	r.Feed, r.Seq, r.Time = t.cause.Feed, t.cause.Seq, t.cause.Time
+	t.tx.Put(id, r)
+}
+
+// token makes a part of an ID that headers and subjects can hold.
+func token(s string) string {
+	if t := url.PathEscape(s); len(t) <= 64 {
+		return t
+	}
+	h := sha256.Sum256([]byte(s))
+	return "sha-" + hex.EncodeToString(h[:16])
+}
+
+// On lets events of a type state effects. For fn, the duties of a handler
+// hold (projection.On); it carries nothing out.
+func On[I, D any](o *Outbox[I], feed *eventlog.Feed, fn func(tx *Tx[I], e eventlog.Event, d D) error) {
+	if fn == nil {
+		projection.On[string, record[I], D](o.table, feed, nil)
+		return
+	}
+	projection.On(o.table, feed, func(tx *projection.Tx[string, record[I]], e eventlog.Event, d D) error {
+		o.tx = Tx[I]{tx: tx, id: fmt.Sprintf("%s@%d.%d", e.Feed, e.Seq, e.Index), key: e.Key, cause: projection.Cause{Feed: e.Feed, Seq: e.Seq, Time: e.Time}}
+		return errors.Join(fn(&o.tx, e, d), o.tx.err)
+	})
+}
+
+// OnChange lets changes of a table state effects: such as that a balance has
+// fallen below a limit. The names of intents are the change's own; other keys
+// that the same commit changed have theirs.
+func OnChange[I any, K comparable, V any](o *Outbox[I], src *projection.Table[K, V], fn func(tx *Tx[I], c projection.Change[K, V]) error) {
+	if fn == nil {
+		projection.OnChange[string, record[I], K, V](o.table, src, nil)
+		return
+	}
+	projection.OnChange(o.table, src, func(tx *projection.Tx[string, record[I]], c projection.Change[K, V]) error {
+		if c.Cause.Rebuild() {
+			return nil // nothing has happened
+		}
+		o.tx = Tx[I]{tx: tx, id: fmt.Sprintf("%s@%d/%s/%s", c.Cause.Feed, c.Cause.Seq, src.Name(), token(fmt.Sprint(c.Key))), key: c.Cause.Key, cause: c.Cause}
+		return errors.Join(fn(&o.tx, c), o.tx.err)
+	})
+}

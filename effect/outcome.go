@@ -1,0 +1,127 @@
+package effect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+// The events of an outbox's feed (Outbox.Outcomes), whose keys are the
+// effects' IDs. Each is appended on the condition that it follows the one
+// before, so an effect has one end, whoever tries to record another.
+type (
+	// Done: the effect was carried out.
+	Done struct{ Attempts int }
+	// Failed: an attempt failed, and there will be another.
+	Failed struct {
+		Attempts int // so far, since it was stated or retried
+		Error    string
+	}
+	// GaveUp: no further attempt is made, unless someone asks (Outbox.Retry).
+	GaveUp struct {
+		Attempts int
+		Error    string
+	}
+	// Retried: an effect that was given up is attempted again.
+	Retried struct{ By string }
+	// Dropped: an effect that was given up is forgotten.
+	Dropped struct{ By string }
+	// Passed: the effect isn't carried out, since it was stated for an event
+	// behind which another version of the outbox had already gone.
+	Passed struct{ Version uint64 }
+	// Marked says how far a version's effects are ended: all that were stated
+	// for commits up to At. It carries out what was stated behind From.
+	Marked struct {
+		Version  uint64
+		From, At map[string]uint64 // by feed
+	}
+)
+
+// markKey is the key of the marks; IDs of effects have an '@'.
+const markKey = "marks"
+
+// status is where an effect stands.
+type status uint8
+
+const (
+	pending status = iota
+	parked         // given up
+	ended
+)
+
+// record is an effect in the outbox's table. Between events of several feeds
+// there is no order: at a replay, the outcomes may come before the intent.
+// Then the record waits for it (Stated is false).
+type record[I any] struct {
+	Intent    I
+	Stated    bool
+	Key       string
+	Feed      string
+	Seq       uint64
+	Time      time.Time // of the event
+	NotBefore time.Time
+	Status    status
+	Attempts  int
+	Error     string
+	Since     time.Time // of the last outcome
+	Last      uint64    // sequence of the last outcome; 0 for none
+	Mark      *Marked   // of markKey
+}
+
+// outcomes opens the feed.
+func outcomes(ctx context.Context, log *eventlog.Log, name string) (*eventlog.Feed, error) {
+	return log.Feed(ctx, name+"-outcomes",
+		eventlog.Type[Done]("done"), eventlog.Type[Failed]("failed"), eventlog.Type[GaveUp]("gave-up"),
+		eventlog.Type[Retried]("retried"), eventlog.Type[Dropped]("dropped"), eventlog.Type[Passed]("passed"),
+		eventlog.Type[Marked]("marked"))
+}
+
+// follow lets the table handle the outcomes.
+func (o *Outbox[I]) follow() {
+	handle(o, func(r *record[I], _ Done) { r.Status = ended })
+	handle(o, func(r *record[I], _ Dropped) { r.Status = ended })
+	handle(o, func(r *record[I], _ Passed) { r.Status = ended })
+	handle(o, func(r *record[I], d Failed) { r.Attempts, r.Error = d.Attempts, d.Error })
+	handle(o, func(r *record[I], d GaveUp) { r.Status, r.Attempts, r.Error = parked, d.Attempts, d.Error })
+	handle(o, func(r *record[I], _ Retried) { r.Status, r.Attempts, r.Error = pending, 0, "" })
+	handle(o, func(r *record[I], m Marked) { r.Mark = &m })
+}
+
+func handle[I, D any](o *Outbox[I], change func(*record[I], D)) {
+	projection.On(o.table, o.outcomes, func(tx *projection.Tx[string, record[I]], e eventlog.Event, d D) error {
+		r := tx.Value(e.Key)
+		change(&r, d)
+		r.Last, r.Since = e.Seq, e.Time
+		if r.Status == ended && r.Stated {
+			tx.Delete(e.Key)
+		} else {
+			tx.Put(e.Key, r)
+		}
+		return nil
+	})
+}
+
+// recordRounds bounds how often an outcome is sent again whose append is
+// ambiguous.
+const recordRounds = 5
+
+// record appends an outcome behind the one that is known. A conflict says that
+// somebody else has recorded one.
+func (o *Outbox[I]) record(ctx context.Context, id string, last uint64, outcome any) (eventlog.Position, error) {
+	d := eventlog.Draft{Key: id, Expect: eventlog.ExpectSeq(last), Events: []any{outcome}}
+	for n := 1; ; n++ {
+		at, err := o.outcomes.AppendDraft(ctx, d)
+		unknown, ok := errors.AsType[*eventlog.AmbiguousError](err)
+		if !ok || ctx.Err() != nil || n == recordRounds {
+			if err != nil {
+				err = fmt.Errorf("effect: %s: recording %T: %w", id, outcome, err)
+			}
+			return at, err
+		}
+		d.ID, d.After = unknown.ID, last
+	}
+}

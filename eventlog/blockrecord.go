@@ -1,0 +1,175 @@
+package eventlog
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/minio/highwayhash"
+)
+
+// A block file is records one after another, all numbers little-endian:
+//
+//	length(4) sequence(8) time(8) subject length(2) subject [header length(4) header] data hash(8)
+//
+// The length is the whole record's, with its highest bit set where there is a
+// header. Two bits of the sequence mark tombstones and erased messages. The
+// hash is HighwayHash-64 of sequence, time, subject, header and data, under
+// the SHA-256 of "<stream>-<block>".
+const (
+	recordHead    = 22
+	recordHash    = 8
+	recordLongest = 32 << 20
+	recordHeader  = 1 << 31 // of the length
+	recordErased  = 1 << 63 // of the sequence
+	recordTomb    = 1 << 62
+)
+
+// errBlockForm says that a file isn't what the server that this was written
+// for stores in plain form: encrypted, compressed, damaged, of another version.
+var errBlockForm = errors.New("not a block file as it is known")
+
+// blockScan finds one subject's messages in block files.
+type blockScan struct {
+	stream  string
+	subject []byte
+	first   uint64 // what is below was trimmed
+}
+
+// block returns the subject's messages in a block, ascending. In the newest
+// one the last record may be there in part: it ends there. buf is memory for
+// what is read.
+func (s *blockScan) block(index uint64, newest bool, r io.ReaderAt, buf []byte) (found []message, err error) {
+	var off int64
+	var last uint64
+	for {
+		n, err := r.ReadAt(buf, off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		at := 0
+		for at+recordHead <= n {
+			b := buf[at:n]
+			length := binary.LittleEndian.Uint32(b)
+			size := int(length &^ recordHeader)
+			subject := int(binary.LittleEndian.Uint16(b[20:]))
+			seq := binary.LittleEndian.Uint64(b[4:])
+			if size > recordLongest || size < recordHead+subject+recordHash {
+				return nil, fmt.Errorf("%w: block %d, offset %d", errBlockForm, index, off+int64(at))
+			}
+			if recordHead+subject > len(b) {
+				break
+			}
+			if seq&recordTomb == 0 && subject == len(s.subject) && bytes.Equal(b[recordHead:recordHead+subject], s.subject) {
+				if size > len(b) && n == len(buf) && at > 0 {
+					break // the rest of it is behind the buffer
+				}
+				m, err := s.record(index, off+int64(at), r, b, size)
+				if errors.Is(err, io.ErrUnexpectedEOF) {
+					return found, endsInside(index, newest)
+				}
+				if err != nil {
+					return nil, err
+				}
+				if m.seq <= last {
+					return nil, fmt.Errorf("%w: block %d has %d behind %d", errBlockForm, index, m.seq, last)
+				}
+				last = m.seq
+				if m.seq >= s.first {
+					found = append(found, m)
+				}
+			}
+			at += size
+		}
+		off += int64(at)
+		if n < len(buf) {
+			// A record that was passed over may reach beyond the file's end, too.
+			if at != n {
+				return found, endsInside(index, newest)
+			}
+			return found, nil
+		}
+		if at == 0 {
+			return nil, fmt.Errorf("%w: block %d, offset %d", errBlockForm, index, off)
+		}
+	}
+}
+
+// endsInside is about a block that ends inside a record: the server may be
+// writing that, where it is the newest block.
+func endsInside(index uint64, newest bool) error {
+	if newest {
+		return nil
+	}
+	return fmt.Errorf("%w: block %d ends inside a record", errBlockForm, index)
+}
+
+// record checks and copies the message at an offset, of which b has the
+// beginning.
+func (s *blockScan) record(index uint64, off int64, r io.ReaderAt, b []byte, size int) (message, error) {
+	own := make([]byte, size)
+	if n := copy(own, b); n < size {
+		if _, err := r.ReadAt(own[n:], off+int64(n)); errors.Is(err, io.EOF) {
+			return message{}, io.ErrUnexpectedEOF
+		} else if err != nil {
+			return message{}, err
+		}
+	}
+	return decodeRecord(own, s.stream, index)
+}
+
+// decodeRecord makes of a record the message, which shares its memory.
+func decodeRecord(b []byte, stream string, index uint64) (m message, err error) {
+	bad := fmt.Errorf("%w: a record of block %d", errBlockForm, index)
+	if len(b) < recordHead+recordHash {
+		return m, bad
+	}
+	length := binary.LittleEndian.Uint32(b)
+	subject := int(binary.LittleEndian.Uint16(b[20:]))
+	body := recordHead + subject
+	end := len(b) - recordHash
+	if int(length&^recordHeader) != len(b) || body > end {
+		return m, bad
+	}
+	m.subject = string(b[recordHead:body])
+	header := 0
+	if length&recordHeader != 0 {
+		if body += 4; body > end {
+			return m, bad
+		}
+		n := binary.LittleEndian.Uint32(b[body-4:])
+		if uint64(n) > uint64(end-body) {
+			return m, bad
+		}
+		header = int(n)
+	}
+	key := sha256.Sum256([]byte(stream + "-" + strconv.FormatUint(index, 10)))
+	hash, err := highwayhash.New64(key[:])
+	if err != nil {
+		return m, err
+	}
+	_, _ = hash.Write(b[4:20])
+	_, _ = hash.Write(b[recordHead : recordHead+subject])
+	_, _ = hash.Write(b[body:end])
+	if !bytes.Equal(hash.Sum(nil), b[end:]) {
+		return m, bad
+	}
+	m.seq = binary.LittleEndian.Uint64(b[4:])
+	if m.seq&(recordErased|recordTomb) != 0 {
+		return m, bad
+	}
+	m.nanos = int64(binary.LittleEndian.Uint64(b[12:]))
+	if header > 0 {
+		// The hash doesn't cover where it ends.
+		if h := b[body : body+header]; !bytes.HasPrefix(h, []byte(headerVersion)) || !bytes.HasSuffix(h, []byte("\r\n\r\n")) {
+			return m, bad
+		}
+		m.header = headers(b[body : body+header : body+header])
+	}
+	m.data = b[body+header : end : end]
+	return m, nil
+}

@@ -1,0 +1,85 @@
+package projection
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// Outcome is what a commit changed, or would change, in each table: of
+// Runtime.Preview and of Rehearsal.Apply. Table.ChangesIn reads it.
+type Outcome struct {
+	changes map[*node]any // []Change[K, V]
+	at      map[*node]timeframe.Timeframe
+}
+
+func newOutcome() *Outcome {
+	return &Outcome{changes: make(map[*node]any), at: make(map[*node]timeframe.Timeframe)}
+}
+
+// ChangesIn returns what the commit changed in this table, in no particular
+// order; nothing where the table isn't in the outcome.
+func (t *Table[K, V]) ChangesIn(o *Outcome) []Change[K, V] {
+	if o == nil {
+		return nil
+	}
+	changes, _ := o.changes[t.n].([]Change[K, V])
+	return changes
+}
+
+// Changed lists the names of the projections that the commit changed.
+func (o *Outcome) Changed() []string {
+	var names []string
+	for n := range o.changes {
+		if n.of == nil {
+			names = append(names, n.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// At is what the projection included when the commit was tried on it; empty
+// where it wasn't.
+func (o *Outcome) At(projection string) timeframe.Timeframe {
+	for n, at := range o.at {
+		if n.name == projection {
+			return at
+		}
+	}
+	return timeframe.Timeframe{}
+}
+
+// HandlerError is a handler's failure at a commit that was only tried: in a
+// Preview, or in a Rehearsal.
+type HandlerError struct {
+	Projection string
+	Type       string // of the event; "" where a change was handled
+	Upstream   string // the table whose change was handled; "" for an event
+	Err        error
+	Stack      string // of a panic
+}
+
+func (e *HandlerError) Error() string {
+	if e.Upstream != "" {
+		return fmt.Sprintf("projection %q, at a change of %q: %v", e.Projection, e.Upstream, e.Err)
+	}
+	return fmt.Sprintf("projection %q, at event %q: %v", e.Projection, e.Type, e.Err)
+}
+
+func (e *HandlerError) Unwrap() error { return e.Err }
+
+func (t *Table[K, V]) changes() any { return slices.Clone(t.delta) }
+
+// mark and release take back what a commit that is undone has left for the
+// next save.
+func (t *Table[K, V]) mark() int { return len(t.dirty) }
+
+func (t *Table[K, V]) release(mark int) {
+	for _, d := range t.dirty[mark:] {
+		d.row.cut = 0 // no cut has this number
+	}
+	clear(t.dirty[mark:])
+	t.dirty = t.dirty[:mark]
+}
