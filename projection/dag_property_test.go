@@ -241,7 +241,7 @@ func TestDAGProperty(t *testing.T) {
 			v.redraw(rt)
 			d.plan = append(d.plan, v)
 		}
-		for range rapid.IntRange(2, 7).Draw(rt, "nodes") {
+		for range rapid.IntRange(3, 9).Draw(rt, "nodes") {
 			d.plan = d.plan.grow(rt)
 		}
 		for life := range rapid.IntRange(1, 4).Draw(rt, "lives") {

@@ -34,7 +34,7 @@ type vertex struct {
 
 // What nodes do. Those after the bar depend on how their rows came to be, so
 // they are only asked of nodes behind one feed.
-var vertexKinds = strings.Fields("map filter aggregate distinct topn sum join leftjoin joinby | count lookup")
+var vertexKinds = strings.Fields("map filter aggregate distinct topn sum join leftjoin joinby joinby | count lookup")
 
 const fedNodes = 3 // accounts, audits, both
 
@@ -163,7 +163,7 @@ func (v vertex) joined(l, r int64, ok bool) int64 {
 }
 func (v vertex) names(x int64) (string, bool) {
 	x = max(x, -x)
-	return append(keys, "g0", "g1")[x%5], x%7 != 0
+	return [...]string{"ada", "bob", "ada", "g0"}[x%4], x%7 != 0
 }
 func ranked(r projection.Ranked[string, int64]) int64 { return r.Value*100 + int64(r.Key[0]) }
 
