@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"testing"
+	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -93,4 +94,31 @@ func TestFillDamaged(t *testing.T) {
 	if table.Len() != 0 {
 		t.Errorf("%d rows", table.Len())
 	}
+}
+
+// What events wait for where a follower takes over, and saves its whole state:
+// it follows the table, and not the changes.
+func BenchmarkTakeover(b *testing.B) {
+	type account struct{ Count, Cents uint64 }
+	const rows = 1_000_000
+	table := NewTable[string, account]("t")
+	table.lock()
+	for i := range rows {
+		table.tx.Put(fmt.Sprintf("acct-%07d", i), account{1, 1})
+	}
+	table.commit()
+	table.unlock()
+	table.cut()
+	var took time.Duration
+	n := 0
+	for b.Loop() {
+		begun := time.Now()
+		table.touchAll()
+		c := table.cut()
+		took += time.Since(begun)
+		if n++; c.len() != rows {
+			b.Fatalf("%d rows are saved", c.len())
+		}
+	}
+	b.ReportMetric(float64(took.Milliseconds())/float64(n), "ms/takeover")
 }

@@ -36,6 +36,8 @@ var rules = []rule{
 		reason: "a register of positions, open to readers that are no projections; its tests run a log's server"},
 	{packages: "projection", may: []string{"eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
 		reason: "reads the log and restores snapshots, and is the top of the library"},
+	{packages: "backup", may: []string{"eventlog", "snapshot", "timeframe", "internal/..."}, tests: []string{"projection"},
+		reason: "copies what is stored, and knows none of who derives it"},
 	{packages: "command", may: []string{"eventlog", "timeframe", "internal/..."}, tests: []string{"projection"},
 		reason: "decides on any state that says what it includes, as tables do, and appends to a feed"},
 	{packages: "effect", may: []string{"eventlog", "projection", "lease", "snapshot", "dependants", "timeframe", "internal/..."},
@@ -44,11 +46,11 @@ var rules = []rule{
 		reason: "a process manager is a projection whose effects are appends"},
 	{packages: "projectiontest", may: []string{"projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
 		reason: "what a user's tests import: it steps projections, and runs no server"},
-	{packages: "cmd/demo/...", may: []string{"cmd/demo/...", "command", "effect", "process", "projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
+	{packages: "cmd/demo/...", may: []string{"cmd/demo/...", "backup", "command", "effect", "process", "projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
 		reason: "a user of the whole library; nobody imports a command"},
-	{packages: "bench/...", may: []string{"bench/...", "command", "effect", "process", "projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
+	{packages: "bench/...", may: []string{"bench/...", "backup", "command", "effect", "process", "projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
 		reason: "measures the whole library"},
-	{packages: "integration/...", may: []string{"integration/...", "command", "effect", "process", "projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
+	{packages: "integration/...", may: []string{"integration/...", "backup", "command", "effect", "process", "projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
 		reason: "tests the whole library"},
 	{packages: "internal/arch",
 		reason: "reads the source, and needs none of it"},
@@ -73,7 +75,7 @@ type guard struct {
 var guards = []guard{
 	{path: "github.com/nats-io/nats-server", by: []string{"eventlog", "bench/...", "integration/..."},
 		display: "nats-server", reason: "one place embeds the server, so its upgrade is one package's work"},
-	{path: "github.com/nats-io/nats.go", by: []string{"eventlog", "snapshot", "bench/...", "integration/...", "internal/kv", "lease", "dependants"},
+	{path: "github.com/nats-io/nats.go", by: []string{"eventlog", "snapshot", "bench/...", "integration/...", "internal/kv", "lease", "dependants", "backup"},
 		display: "nats.go", reason: "all above works on our types, and so on any log and store"},
 }
 
