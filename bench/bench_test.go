@@ -70,7 +70,7 @@ func TestEveryCase(t *testing.T) {
 		"snapshot/restore", "snapshot/pause", "snapshot/overhead", "snapshot/delta-bytes", "snapshot/digest",
 		"follow/latency", "follow/latency-p99",
 		"graph/table", "graph/chain5", "nexmark/q3", "nexmark/q4", "nexmark/q5", "nexmark/q8", "read/key", "read/key-again",
-		"decide/64", "decide/64-occ", "decide/long-key",
+		"decide/64", "decide/64-occ", "decide/long-key", "testkit/cases",
 	}
 	if testing.Short() {
 		want = []string{"append/64-occ", "append/10events", "replay/typed", "restart/snapshot", "restart/open-kill"}
