@@ -34,16 +34,22 @@ type ahead struct {
 	// Of the present batch:
 	batch   []Commit    // those that have cells; nil between two batches
 	cells   []aheadCell // one for each event, in order
-	pos     atomic.Int64
-	next    atomic.Int64 // from here on nothing is claimed
 	stopped atomic.Bool
 	wg      sync.WaitGroup
+
+	// What workers and handler write, in cache lines of their own.
+	_    [64]byte
+	next atomic.Int64 // from here on nothing is claimed
+	_    [56]byte
+	pos  atomic.Int64 // where the handler is, to within aheadStride events
+	_    [56]byte
 }
 
 const (
 	aheadLeast  = 64      // events in a batch for it to be worth while
 	aheadLead   = 16      // events between the handler and what is claimed next
 	aheadRun    = 16      // events that are claimed at a time
+	aheadStride = 4       // events between two looks at each other
 	aheadEvents = 1 << 14 // of a batch at most, and
 	aheadBytes  = 8 << 20 // their payloads, so that memory is bounded
 )
@@ -142,7 +148,7 @@ func (a *ahead) begin(batch []Commit, events int) {
 	for i := range a.cells {
 		a.cells[i].state.Store(cellFree)
 	}
-	a.pos.Store(-1)
+	a.pos.Store(-aheadStride)
 	a.next.Store(0)
 	a.stopped.Store(false)
 	for len(a.crew) < workers {
@@ -174,7 +180,7 @@ func (a *ahead) end() {
 func (a *ahead) claim() (from, to int) {
 	for {
 		next := a.next.Load()
-		lo := max(next, a.pos.Load()+1+aheadLead)
+		lo := max(next, a.pos.Load()+aheadStride+aheadLead)
 		if lo >= int64(len(a.cells)) {
 			return 0, 0
 		}
@@ -191,7 +197,9 @@ func (a *ahead) cell(e Event) *aheadCell {
 	if e.Index >= len(e.commit.parts) || i >= len(a.cells) || len(e.data) == 0 {
 		return nil
 	}
-	a.pos.Store(int64(i))
+	if int64(i) >= a.pos.Load()+aheadStride {
+		a.pos.Store(int64(i))
+	}
 	c := &a.cells[i]
 	if c.state.Load() == cellReady {
 		if c.data == &e.data[0] {
@@ -252,11 +260,13 @@ func (w *aheadWorker) work(a *ahead) {
 				ci++
 				c = &a.batch[ci]
 			}
-			if a.stopped.Load() {
-				return
-			}
-			if a.pos.Load()+1 >= int64(i) {
-				break // the handler is here
+			if (i-from)%aheadStride == 0 {
+				if a.stopped.Load() {
+					return
+				}
+				if a.pos.Load()+aheadStride >= int64(i) {
+					break // the handler is here
+				}
 			}
 			w.decode(a, c, i-c.first, &a.cells[i])
 		}

@@ -52,6 +52,8 @@ var rules = []rule{
 		reason: "reads the source, and needs none of it"},
 	{packages: "internal/causal", may: []string{"timeframe"},
 		reason: "decides on timeframes alone, for readers of the log and for projections"},
+	{packages: "internal/fastcodec", tests: []string{"eventlog"},
+		reason: "an example of event types; its types know nothing of the log"},
 	{packages: "internal/logtest", may: []string{"eventlog", "timeframe", "internal/causal"},
 		reason: "starts a real server with a log on it, for the tests of all above eventlog"},
 	{packages: "internal/racetest", may: []string{"eventlog", "timeframe", "internal/causal"},
