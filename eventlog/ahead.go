@@ -27,7 +27,8 @@ import (
 // all other events are left alone. No worker outlives the batch, whose memory
 // is lent.
 type ahead struct {
-	limit int // of workers; more than there are processors: as many as there are
+	count *atomic.Uint64 // events decoded ahead
+	limit int            // of workers; more than there are processors: as many as there are
 	learned
 	crew []*aheadWorker
 
@@ -106,7 +107,7 @@ func (r *Reader) lookAhead(batch []Commit) {
 		if runtime.GOMAXPROCS(0) == 1 {
 			return
 		}
-		r.ahead = newAhead(r.f.reg, r.cfg.ahead)
+		r.ahead = newAhead(r.f, r.cfg.ahead)
 	}
 	r.ahead.begin(batch, events)
 }
@@ -241,10 +242,12 @@ type aheadWorker struct {
 	slabs map[*eventType]slab
 	typ   string // of the last event, and
 	slab  slab   // its slab; nil where the type isn't decoded ahead
+	done  uint64 // events decoded in this batch
 }
 
 func (w *aheadWorker) work(a *ahead) {
-	w.typ = ""
+	w.typ, w.done = "", 0
+	defer func() { a.count.Add(w.done) }()
 	for _, s := range w.slabs {
 		s.reset()
 	}
@@ -289,6 +292,7 @@ func (w *aheadWorker) decode(a *ahead, c *Commit, j int, cell *aheadCell) {
 	defer func() { cell.state.Store(state) }() // also where a codec ends the goroutine
 	if v, err := w.slab.decode(c.codec, p.data); err == nil {
 		cell.value, cell.data, state = v, &p.data[0], cellReady
+		w.done++
 	}
 }
 

@@ -89,7 +89,7 @@ func commitOf(t testing.TB, f *Feed, seq uint64, events ...any) (c Commit) {
 
 // aheadOf gives a reader all types to decode ahead, whatever they cost.
 func aheadOf(r *Reader) {
-	r.ahead = newAhead(r.f.reg, math.MaxInt)
+	r.ahead = newAhead(r.f, math.MaxInt)
 	r.ahead.batches = 1
 	for _, t := range r.f.reg.byName {
 		r.ahead.on[t] = true

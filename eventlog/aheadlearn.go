@@ -34,8 +34,9 @@ const (
 	aheadPays = 500 * time.Nanosecond
 )
 
-func newAhead(reg *registry, limit int) *ahead {
-	a := &ahead{limit: limit, learned: learned{
+func newAhead(f *Feed, limit int) *ahead {
+	reg := f.reg
+	a := &ahead{count: &f.stats.ahead, limit: limit, learned: learned{
 		reg: reg, costs: make(map[string]*aheadCost), on: make(map[*eventType]bool),
 	}}
 	for name, t := range reg.byName {
