@@ -69,8 +69,8 @@ func TestEveryCase(t *testing.T) {
 		"restart/full", "restart/snapshot", "restart/open-clean", "restart/open-kill", "restart/overhead", "restart/long-log",
 		"snapshot/restore", "snapshot/pause", "snapshot/overhead", "snapshot/delta-bytes", "snapshot/digest",
 		"follow/latency", "follow/latency-p99",
-		"graph/table", "graph/chain5", "read/key", "read/key-again",
-		"decide/64", "decide/64-occ", "decide/long-key",
+		"graph/table", "graph/chain5", "graph/partitions2", "nexmark/q3", "nexmark/q4", "nexmark/q5", "nexmark/q8", "read/key", "read/key-again",
+		"decide/64", "decide/64-occ", "decide/long-key", "testkit/cases",
 	}
 	if testing.Short() {
 		want = []string{"append/64-occ", "append/10events", "replay/typed", "restart/snapshot", "restart/open-kill"}

@@ -91,7 +91,7 @@ func (c *benchCase) allFigures() []figure {
 // allCases is the registry. It is made anew for each run, since cases keep
 // what their setup found.
 func allCases() []*benchCase {
-	return slices.Concat(appendCases(), importCases(), replayCases(), restartCases(), overheadCases(), snapshotCases(), followCases(), graphCases(), keyCases(), decideCases())
+	return slices.Concat(appendCases(), importCases(), replayCases(), restartCases(), overheadCases(), snapshotCases(), followCases(), graphCases(), nexmarkCases(), keyCases(), failoverCases(), decideCases(), testkitCases())
 }
 
 func choose(all []*benchCase, re *regexp.Regexp) ([]*benchCase, error) {

@@ -53,9 +53,13 @@ func fillAndKill(ctx context.Context, dir string, events, keys int) error {
 	return nil
 }
 
-// childMain is that process.
+// childMain is that process, or a server of a cluster.
 func childMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if err := childFill(args); err != nil {
+	work := childFill
+	if len(args) > 0 && args[0] == childServer {
+		work = childServe
+	}
+	if err := work(args); err != nil {
 		fmt.Fprintln(stderr, "bench child:", err)
 		return 1
 	}

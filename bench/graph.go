@@ -12,7 +12,7 @@ import (
 // chainLength is how many tables graph/chain5 has behind the first one.
 const chainLength = 5
 
-func graphCases() []*benchCase { return []*benchCase{graphTable(), graphChain()} }
+func graphCases() []*benchCase { return []*benchCase{graphTable(), graphChain(), graphPartitions()} }
 
 // graphTable is what a projection costs beyond reading and decoding.
 func graphTable() *benchCase {

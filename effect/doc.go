@@ -24,8 +24,9 @@
 //     as long as it would have waited.
 //   - Nothing is carried out before the event that caused it is in the log and
 //     applied, and by no other process than the holder of the lease.
-//   - Another version of the outbox begins where the one before has ended all
-//     effects: what it states for earlier events is passed over, with a record.
+//   - Another version of the outbox, or a replay that comes to other intents,
+//     begins where the run before has ended all effects: what it states anew for
+//     earlier events is passed over, with a record.
 //
 // # What you may not assume
 //

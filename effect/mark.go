@@ -15,9 +15,9 @@ type marking struct {
 	last uint64            // sequence of the last mark
 }
 
-// passes says whether an effect belongs to the time of another version, which
-// has ended all of its own: one of which there is any outcome is this outbox's
-// business all the same.
+// passes says whether an effect belongs to a time of which all effects have
+// ended: so it wasn't among them, and another version or interleaving states
+// it. One of which there is any outcome was.
 func (m *marking) passes(feed *string, seq, last uint64) bool {
 	return last == 0 && seq <= m.from[*feed]
 }
@@ -38,11 +38,14 @@ func (r *runner[I]) begin(ctx context.Context) error {
 	case m == nil && r.opts.SkipHistory:
 		r.mark.from = r.positions()
 	case m == nil:
-	case m.Version == r.o.version:
-		r.mark.from, r.mark.at = m.From, m.At
-		return nil
 	default:
+		// The same version, too: all that it stated up to there has an end. What
+		// else a replay states comes of another interleaving of the feeds.
 		r.mark.from = m.At
+		if m.Version == r.o.version {
+			r.mark.at = m.At
+			return nil
+		}
 	}
 	return r.putMark(ctx)
 }

@@ -96,7 +96,7 @@ func (t *Tx[I]) WantAt(name string, notBefore time.Time, intent I) {
 
 // token makes a part of an ID that headers and subjects can hold.
 func token(s string) string {
-	if t := url.PathEscape(s); len(t) <= 64 {
+	if t := url.PathEscape(s); len(t) <= 48 {
 		return t
 	}
 	h := sha256.Sum256([]byte(s))

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/tidemark-es/tidemark/timeframe"
@@ -45,14 +46,14 @@ func (f *Feed) online() error {
 // TooLargeError. Without an ID, the commit's is <feed>@<sequence>.
 func (f *Feed) Rehearse(d Draft, seq uint64, at time.Time) (c Commit, err error) {
 	if d.ID == "" {
-		d.ID = fmt.Sprintf("%s@%d", f.name, seq)
+		d.ID = f.name + "@" + strconv.FormatUint(seq, 10)
 	}
 	var p prepared
 	if err := f.encodeDraft(&p, d); err != nil {
 		return Commit{}, err
 	}
 	m := message{seq: seq, nanos: at.UnixNano(), subject: p.msg.subject, data: p.msg.data}
-	h := append(headers(nil), headerLine...)
+	h := append(make(headers, 0, p.msg.headerSize()), headerLine...)
 	for _, field := range p.msg.header {
 		h = append(append(append(append(h, field.name...), ": "...), field.value...), "\r\n"...)
 	}

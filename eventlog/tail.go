@@ -105,8 +105,11 @@ func (t *tail) start(ctx context.Context) (err error) {
 	}
 	t.consumer = "tm-" + nuid.Next()
 	if err := t.createConsumer(ctx, after+1); err != nil {
-		if _, gone := t.f.rangeCheck(ctx, after, true); errors.Is(gone, ErrLostTail) {
-			return gone
+		// Where nobody answers, nobody would say what became of the log either.
+		if silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout); !silent {
+			if _, gone := t.f.rangeCheck(ctx, after, true); errors.Is(gone, ErrLostTail) {
+				return gone
+			}
 		}
 		return t.f.serverError(ctx, "read", err)
 	}
@@ -153,11 +156,15 @@ func (t *tail) recognise(ctx context.Context, after uint64, st State) error {
 	return nil
 }
 
+// createConsumer asks again and again until RequestTimeout: without a leader
+// nobody answers, and a request from before an election is lost, while the
+// election takes a few seconds. Of one name there is one consumer, so asking
+// for it once more finds what was made.
 func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, t.f.log.opts.RequestTimeout)
 	defer cancel()
 	ctx, done := t.f.log.watchDenied(ctx, t.f.log.api+".CONSUMER.CREATE."+t.f.stream+".")
-	_, err := t.f.log.js.CreateConsumer(ctx, t.f.stream, jetstream.ConsumerConfig{
+	config := jetstream.ConsumerConfig{
 		Name:              t.consumer,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       from,
@@ -167,8 +174,16 @@ func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 		InactiveThreshold: tailInactive,
 		MemoryStorage:     true,
 		Replicas:          1,
-	})
-	return done(err)
+	}
+	for {
+		try, over := context.WithTimeout(ctx, t.f.log.opts.RequestTimeout/10)
+		_, err := t.f.log.js.CreateConsumer(try, t.f.stream, config)
+		unanswered := try.Err() != nil && ctx.Err() == nil
+		over()
+		if err == nil || !unanswered {
+			return done(err)
+		}
+	}
 }
 
 // ask keeps the server's supply of requests filled.

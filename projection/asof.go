@@ -202,7 +202,7 @@ func (u *unit) readTo(ctx context.Context, f *eventlog.Feed, to uint64) error {
 			break
 		}
 		at, print, _ := r.At()
-		u.apply(arrival{feed: name, batch: batch, at: at, print: print})
+		u.apply(ctx, arrival{feed: name, batch: batch, at: at, print: print})
 	}
 	return nil
 }

@@ -187,6 +187,10 @@ func Unsaved() TableOption { return tableOption(func(n *node) { n.unsaved = true
 // Equal sets how values are compared to tell whether a step changed one.
 // Default: == where the type has nothing but plain fields, else
 // reflect.DeepEqual, which is slow. equal is called while the table is locked.
+//
+// Who reads or watches the table must not look at what equal passes over: it
+// isn't told when that changes, so what it made of it would not be what a
+// rebuild makes.
 func Equal[V any](equal func(a, b V) bool) TableOption {
 	return tableOption(func(n *node) {
 		if equal == nil {

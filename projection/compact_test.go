@@ -2,15 +2,11 @@ package projection_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tidemark-es/tidemark/dependants"
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -36,6 +32,19 @@ func (b *bank) fill(t *testing.T, n int) (last eventlog.Position) {
 		}
 	}
 	return last
+}
+
+// filled fills, and returns when rt has applied all of both feeds.
+func (b *bank) filled(t *testing.T, rt *projection.Runtime, n int) {
+	t.Helper()
+	b.fill(t, n)
+	for _, f := range []*eventlog.Feed{b.accounts, b.audits} {
+		st := must(f.State(t.Context()))(t)
+		err := rt.Wait(t.Context(), eventlog.Position{Feed: f.Name(), Seq: st.Last})
+		if err != nil && !errors.Is(err, projection.ErrNotRead) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // first is where the accounts begin.
@@ -72,9 +81,7 @@ func TestCompactStopsAtTheSlowest(t *testing.T) {
 	}
 	balances := b.balances()
 	rt := b.start(t, projection.Config{}, balances)
-	if err := rt.Wait(ctx, b.fill(t, 100)); err != nil {
-		t.Fatal(err)
-	}
+	b.filled(t, rt, 100)
 	compact := func(o projection.CompactOptions, first uint64) projection.CompactReport {
 		t.Helper()
 		r := must(rt.Compact(ctx, o))(t)
@@ -130,9 +137,7 @@ func TestCompactDiesAtEachStep(t *testing.T) {
 			balances, notes := b.balances(), b.notes()
 			quiet := projection.Config{Snapshots: projection.Policy{NotOnClose: true}}
 			rt := b.start(t, quiet, projection.NewUnit("u", balances, notes))
-			if err := rt.Wait(ctx, b.fill(t, 40)); err != nil {
-				t.Fatal(err)
-			}
+			b.filled(t, rt, 40)
 			crash := errors.New("crash")
 			var steps []string
 			r, err := rt.Compact(ctx, projection.CompactOptions{}.AtStep(func(step string) error {
@@ -226,9 +231,7 @@ func TestCompactTrustsNoStore(t *testing.T) {
 			b := openBank(t, logtest.Options(t))
 			s := &badStore{Store: must(snapshot.Open(ctx, snapshot.Options{App: b.log.App(), JetStream: b.log.JetStream()}))(t)}
 			rt := b.start(t, projection.Config{Store: s, Snapshots: projection.Policy{MinInterval: time.Millisecond}}, b.balances())
-			if err := rt.Wait(ctx, b.fill(t, 20)); err != nil {
-				t.Fatal(err)
-			}
+			b.filled(t, rt, 20)
 			harm(s)
 			r, err := rt.Compact(ctx, projection.CompactOptions{})
 			if !errors.Is(err, no) && !(name == "load" && errors.Is(err, projection.ErrUnverified)) {
@@ -266,9 +269,7 @@ func TestCompactWaitsForLaggards(t *testing.T) {
 	}
 	balances := b.balances()
 	rt := b.start(t, projection.Config{}, balances)
-	if err := rt.Wait(ctx, b.fill(t, 30)); err != nil {
-		t.Fatal(err)
-	}
+	b.filled(t, rt, 30)
 	register(0)
 	for _, deregister := range []bool{false, true} {
 		if deregister { // as if an older release had saved it
@@ -297,72 +298,5 @@ func TestCompactWaitsForLaggards(t *testing.T) {
 	}
 	if _, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil || b.first(t) != 50 {
 		t.Errorf("begins at %d: %v", b.first(t), err)
-	}
-}
-
-// What is kept of a trimmed log proves each retained snapshot: where the
-// newest is damaged, an older one serves, and none looks foreign.
-func TestTrimmedLogKeepsFallbacks(t *testing.T) {
-	ctx := logtest.Context(t)
-	b := openBank(t, logtest.Options(t))
-	for range 4 {
-		saved(t, b, 10)
-	}
-	rt := b.start(t, projection.Config{}, b.balances(projection.Version(1)))
-	if _, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if got := b.first(t); got < 10 || got > 30 {
-		t.Errorf("begins at %d, behind or far below the oldest retained snapshot", got)
-	}
-	if err := rt.Close(); err != nil {
-		t.Fatal(err)
-	}
-	kv := must(b.log.JetStream().KeyValue(ctx, b.log.App()+"_snapshots"))(t)
-	for damaged := range 2 {
-		var newest jetstream.KeyValueEntry
-		for key := range must(kv.ListKeys(ctx))(t).Keys() {
-			e := must(kv.Get(ctx, key))(t)
-			if strings.HasPrefix(key, "manifest.") && (newest == nil || e.Created().After(newest.Created())) && !damagedAlready(e) {
-				newest = e
-			}
-		}
-		flip(t, kv, newest)
-		balances := b.balances(projection.Version(1))
-		quiet := projection.Config{Snapshots: projection.Policy{NotOnClose: true}}
-		rt := b.start(t, quiet, balances)
-		r := status(t, rt, "balances").Recovery
-		if r.Source != projection.FromSnapshot || len(r.Skipped) < damaged+1 || strings.Contains(strings.Join(r.Skipped, " "), "belong") {
-			t.Errorf("recovery %+v", r)
-		}
-		equal(t, "state", balances, map[string]int64{"k0": 16, "k1": 12, "k2": 12})
-		if err := rt.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// damagedAlready: what flip put is newer than any save before it.
-func damagedAlready(e jetstream.KeyValueEntry) bool {
-	id := e.Key()[strings.LastIndex(e.Key(), ".")+1:]
-	return id != snapshot.ID(sha256.Sum256(e.Value())).String()
-}
-
-// R1.18: where a policy says so, a log that has outgrown its size is trimmed
-// by itself.
-func TestCompactBySize(t *testing.T) {
-	ctx := logtest.Context(t)
-	b := openBank(t, logtest.Options(t))
-	cfg := projection.Config{Compaction: projection.CompactPolicy{Bytes: 2000, Every: 5 * time.Millisecond}}
-	rt := b.start(t, cfg, b.balances())
-	if err := rt.Wait(ctx, b.fill(t, 60)); err != nil {
-		t.Fatal(err)
-	}
-	for b.first(t) == 1 {
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			t.Fatal("never trimmed")
-		}
 	}
 }

@@ -60,6 +60,14 @@ type Config struct {
 	// Stopped is told when a projection stops for good. It is called on the
 	// unit's goroutine.
 	Stopped func(*StoppedError)
+	// StallAfter is how long an event waits for what its writer had seen
+	// (eventlog.Draft.Seen) before that is reported, in the log and to Stalled
+	// (default 10 s). A feed that is stalled doesn't hold Start up.
+	StallAfter time.Duration
+	// Stalled is told of an event that has waited for StallAfter, once for
+	// each, and at once of one that waits in a circle. It is called on the
+	// unit's goroutine.
+	Stalled func(eventlog.Stall)
 	// Parked is told when a commit was parked or skipped (OnFailure). It is
 	// called on the unit's goroutine.
 	Parked func(Parked)
@@ -102,6 +110,7 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 	c.Snapshots.Bytes = cmp.Or(c.Snapshots.Bytes, 16<<20)
 	c.Snapshots.MinInterval = cmp.Or(c.Snapshots.MinInterval, time.Second)
 	c.CompareEvery = cmp.Or(c.CompareEvery, time.Minute)
+	c.StallAfter = cmp.Or(c.StallAfter, 10*time.Second)
 	if c.Logger == nil {
 		l := log.Logger()
 		c.Logger = &l
@@ -204,6 +213,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		p.add("nothing to start")
 	}
 	components := link(parts, &p)
+	for i := range components {
+		components[i].validLazy(&p)
+	}
 	if err := p.err(); err != nil {
 		for _, pr := range ps {
 			if pr != nil {
@@ -221,5 +233,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		units[i] = newUnit(rt, &components[i])
 	}
 	rt.pairUnits(units)
+	turns := newTurns(units)
+	for _, u := range units {
+		u.turns = turns
+	}
 	return units, nil
 }

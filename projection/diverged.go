@@ -74,6 +74,9 @@ func (rt *Runtime) CompareSnapshots(ctx context.Context) error {
 	}
 	var errs []error
 	for _, u := range rt.units {
+		if u.asleep() {
+			continue
+		}
 		for _, n := range u.savedNodes() {
 			if _, err := u.askDigest(ctx, n); err != nil {
 				return fmt.Errorf("projection: digest of %q: %w", n.name, err)

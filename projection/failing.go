@@ -78,6 +78,8 @@ func (u *unit) pause(feed string, wait time.Duration) bool {
 	u.moved(feed, 0)
 	u.unlockAll()
 	defer u.lockAll()
+	u.turns.end(u, false) // others may go on meanwhile
+	defer u.turns.begin(u)
 	u.mu.Lock()
 	u.wakeLocked()
 	u.mu.Unlock()

@@ -15,6 +15,29 @@ type keyCodec[K comparable] struct {
 	decode func(data []byte) (K, error)
 }
 
+// decodeAll appends the keys that stand in data one after another, each up to
+// its end. Strings share one allocation.
+func (c keyCodec[K]) decodeAll(dst []K, data []byte, ends []int) ([]K, error) {
+	var from int
+	if strs, ok := any(&dst).(*[]string); ok {
+		all := string(data)
+		for _, end := range ends {
+			*strs = append(*strs, all[from:end])
+			from = end
+		}
+		return dst, nil
+	}
+	for _, end := range ends {
+		key, err := c.decode(data[from:end])
+		if err != nil {
+			return dst, badKey(data[from:end], err)
+		}
+		dst = append(dst, key)
+		from = end
+	}
+	return dst, nil
+}
+
 func newKeyCodec[K comparable]() (keyCodec[K], error) {
 	t := reflect.TypeFor[K]()
 	if err := storableKey(t); err != nil {

@@ -7,10 +7,6 @@ import (
 	"github.com/tidemark-es/tidemark/snapshot"
 )
 
-// rowBlock is how many rows are allocated at once. A block lives as long as one
-// of its rows.
-const rowBlock = 256
-
 // maxExpected bounds what is allocated on the word of a manifest.
 const maxExpected = 1 << 22
 
@@ -25,51 +21,23 @@ func (t *Table[K, V]) expect(m snapshot.MemberState) {
 
 func (t *Table[K, V]) load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) (err error) {
 	defer contain(&err)
-	rows := make(map[K]*row[V], t.expected)
-	var digest snapshot.Digest
-	var dirty []touched[K, V]
-	var block []row[V] // rows are allocated many at a time
-	cut := t.epoch
-	if clean {
-		cut = 0
-	}
+	f := newFiller(t, clean)
+	defer f.stop()
 	migrate, _ := m.(migrateRow[K, V])
 	for e, err := range entries {
+		if err == nil {
+			err = f.add(e, migrate)
+		}
 		if err != nil {
 			return err
 		}
-		key, err := t.keys.decode(e.Key)
-		if err != nil {
-			return fmt.Errorf("%w: key %x: %w", snapshot.ErrCorrupt, e.Key, err)
-		}
-		if len(block) == 0 {
-			block = make([]row[V], rowBlock)
-		}
-		r := &block[0]
-		r.cut = cut
-		keep := true
-		if migrate != nil { // what it adds to the digest is found out when it is saved
-			r.value, keep, err = migrate(t.n.codec, key, e.Value)
-		} else {
-			r.digest = e.Digest
-			digest = digest.Plus(e.Digest)
-			err = t.n.codec.Decode(e.Value, &r.value)
-		}
-		if err != nil {
-			return fmt.Errorf("%w: value of key %v: %w", snapshot.ErrCorrupt, key, err)
-		}
-		if !keep {
-			continue
-		}
-		block = block[1:]
-		rows[key] = r
-		if !clean {
-			dirty = append(dirty, touched[K, V]{key, r})
-		}
+	}
+	if err := f.finish(); err != nil {
+		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rows, t.dirty, t.whole, t.undo, t.digest = rows, dirty, !clean, nil, digest
+	t.rows, t.dirty, t.whole, t.undo, t.digest = f.rows, f.dirty, !clean, nil, f.digest
 	t.replaced()
 	return nil
 }

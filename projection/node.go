@@ -33,7 +33,9 @@ type node struct {
 	derived    bool   // a function of the present rows of what it reads
 	unsaved    bool   // not in snapshots
 	equal      any    // func(a, b V) bool, or nil
-	history    int    // changes kept for watchers; 0: while there are any
+	priority   int
+	lazy       *demand // nil: it isn't Lazy
+	history    int     // changes kept for watchers; 0: while there are any
 	failures   failing
 	park       *parking // what is set aside; nil where nothing can be
 	of         *node    // whose parking this node is; nil for all others
@@ -84,7 +86,7 @@ type state interface {
 	commit()   // keep what the handlers changed since the last commit
 	rollback() // undo it
 	misused() error
-	size() int
+	size() int // of late: it may be called at any time, by anybody
 
 	// cut captures what changed since the last cut, in a time that depends
 	// on that alone, and starts a new cut.

@@ -101,7 +101,8 @@ func Aggregate[K comparable, V any, G comparable, A any](
 // Distinct makes a table of the groups that rows of src are in, with the
 // number of rows as reasons. A second reason for a group, or the loss of one
 // of two, is no change to who reads or watches the table; the loss of the last
-// one is.
+// one is. So what reads it goes by the groups: the numbers that it sees may be
+// old ones. (To derive from numbers, Aggregate.)
 func Distinct[K comparable, V any, G comparable](name string, src *Table[K, V], group func(key K, v V) (G, bool), opts ...TableOption) *Table[G, int] {
 	opts = append([]TableOption{Equal(func(a, b int) bool { return true })}, opts...)
 	t := derive[G, int](name, opts)

@@ -15,7 +15,7 @@ type Outcome struct {
 }
 
 func newOutcome() *Outcome {
-	return &Outcome{changes: make(map[*node]any), at: make(map[*node]timeframe.Timeframe)}
+	return &Outcome{changes: make(map[*node]any)}
 }
 
 // ChangesIn returns what the commit changed in this table, in no particular

@@ -52,6 +52,11 @@ func (o *owner) run() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	o.stop = cancel
+	o.mu.Lock()
+	if o.settled { // it ran before
+		o.settled, o.tried = false, make(chan struct{})
+	}
+	o.mu.Unlock()
 	o.wg.Go(func() {
 		for ctx.Err() == nil {
 			l, err := m.TryAcquire(ctx, "snapshots."+o.u.name)

@@ -232,6 +232,9 @@ func (g *group) redoNodes(f *eventlog.Feed, c *eventlog.Commit) (at *node, err e
 // do runs a function on the unit's goroutine, between two batches.
 func (u *unit) do(ctx context.Context, fn func() error) error {
 	done := make(chan error, 1)
+	for _, n := range u.nodes {
+		n.lazy.touch() // it is served while the unit is awake
+	}
 	select {
 	case u.calls <- func() { done <- fn() }:
 	case <-u.ended:

@@ -105,6 +105,7 @@ func (p *Partitioned[V]) Get(key string) (V, bool) { return p.part(key).Get(key)
 
 // Len is the number of keys.
 func (p *Partitioned[V]) Len() (n int) {
+	p.n.lazy.touch()
 	p.rlock()
 	defer p.runlock()
 	for _, t := range p.parts {
@@ -117,6 +118,7 @@ func (p *Partitioned[V]) Len() (n int) {
 // copies them first, so the loop's body may take its time.
 func (p *Partitioned[V]) All() iter.Seq2[string, V] {
 	return func(yield func(string, V) bool) {
+		p.n.lazy.touch()
 		all := make(map[string]V)
 		p.rlock()
 		for _, t := range p.parts {

@@ -22,7 +22,11 @@ func (p *Partitioned[V]) commit()   { p.each(func(t *Table[string, V]) { t.commi
 func (p *Partitioned[V]) rollback() { p.each(func(t *Table[string, V]) { t.rollback() }) }
 func (p *Partitioned[V]) touchAll() { p.each(func(t *Table[string, V]) { t.touchAll() }) }
 func (p *Partitioned[V]) clear()    { p.each(func(t *Table[string, V]) { t.clear() }) }
-func (p *Partitioned[V]) size() int { return p.Len() }
+
+func (p *Partitioned[V]) size() (n int) {
+	p.each(func(t *Table[string, V]) { n += t.size() })
+	return n
+}
 
 func (p *Partitioned[V]) misused() error {
 	for _, t := range p.parts {

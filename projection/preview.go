@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // Preview finds out what a commit would change in all tables, behind what each
@@ -30,6 +31,7 @@ func (rt *Runtime) Preview(ctx context.Context, feed *eventlog.Feed, key string,
 		return nil, fmt.Errorf("projection: preview: %w: nil feed", ErrInvalid)
 	}
 	o := newOutcome()
+	o.at = make(map[*node]timeframe.Timeframe)
 	var failed []error
 	read := false
 	for _, u := range rt.units {

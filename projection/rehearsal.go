@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -72,7 +73,7 @@ func (r *Rehearsal) Apply(c eventlog.Commit) (*Outcome, error) {
 		for _, g := range u.groups {
 			g.tap = o.changes
 		}
-		u.apply(arrival{feed: c.Feed, batch: []eventlog.Commit{c}, at: c.Seq})
+		u.apply(context.Background(), arrival{feed: c.Feed, batch: []eventlog.Commit{c}, at: c.Seq})
 	}
 	if !read {
 		return nil, fmt.Errorf("projection: rehearsal: %w: %q", ErrNotRead, c.Feed)

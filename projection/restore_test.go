@@ -2,19 +2,17 @@ package projection_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"pgregory.net/rapid"
+
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/projection"
-	"pgregory.net/rapid"
 )
 
 // T0.1, T0.14 as a property: a snapshot after every event; restoring after
@@ -202,159 +200,6 @@ func TestUnknownProjectionInUnit(t *testing.T) {
 	st := must(b.audits.State(ctx))(t)
 	if got, want := contents(notes)["ada"], 3000+int(st.Last); got != want && got != want-1 {
 		t.Errorf("notes %d, want %d", got, want)
-	}
-}
-
-// dirBank is a bank in a directory that a test may harm while it is closed.
-type dirBank struct {
-	app, dir string
-}
-
-func newDirBank(t *testing.T) dirBank {
-	t.Helper()
-	return dirBank{app: logtest.App(t), dir: t.TempDir()}
-}
-
-// with opens the bank, and closes it behind f.
-func (d dirBank) with(t *testing.T, f func(b *bank)) {
-	t.Helper()
-	d.log(t, func(log *eventlog.Log) { f(bankOf(t, log)) })
-}
-
-// log opens the bank's log alone.
-func (d dirBank) log(t *testing.T, f func(*eventlog.Log)) {
-	t.Helper()
-	log := must(eventlog.Open(logtest.Context(t), eventlog.Options{App: d.app, Dir: d.dir}))(t)
-	defer func() {
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	f(log)
-}
-
-// accounts is the directory of the feed's stream.
-func (d dirBank) accounts() string {
-	return filepath.Join(d.dir, "jetstream", "$G", "streams", d.app+"_accounts")
-}
-
-// cut makes the feed lose what f appends, as a power failure or a restored
-// backup would, while the snapshots stay (DESIGN L1).
-func (d dirBank) cut(t *testing.T, f func(b *bank)) {
-	t.Helper()
-	copied := filepath.Join(t.TempDir(), "copy")
-	if err := os.CopyFS(copied, os.DirFS(d.accounts())); err != nil {
-		t.Fatal(err)
-	}
-	d.with(t, f)
-	if err := os.RemoveAll(d.accounts()); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(d.accounts(), os.DirFS(copied)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// The cases of a log that isn't the one that the snapshot was taken from
-// (R3.13, R3.16, T3.14, T3.15, L1): each ends in the right state, or in a
-// loud error.
-func TestForeignSnapshots(t *testing.T) {
-	thirty := func(b *bank) { saved(t, b, 30) }
-	base := map[string]int64{"k0": 10, "k1": 10, "k2": 10}
-	cases := []struct {
-		name   string
-		make   func(t *testing.T, d dirBank)
-		reason string
-		fails  error
-		want   map[string]int64
-	}{
-		{name: "unharmed", make: func(t *testing.T, d dirBank) { d.with(t, thirty) }, want: base},
-		{name: "tail lost", make: func(t *testing.T, d dirBank) {
-			d.with(t, func(b *bank) { b.append(t, "k0", deposited{7}) })
-			d.cut(t, thirty)
-		}, reason: "lost its tail", want: map[string]int64{"k0": 7}},
-		{name: "tail lost and numbers used again", make: func(t *testing.T, d dirBank) {
-			d.with(t, func(b *bank) { b.append(t, "k0", deposited{7}) })
-			d.cut(t, thirty)
-			d.with(t, func(b *bank) {
-				for range 50 {
-					b.append(t, "other", deposited{1})
-				}
-			})
-		}, reason: "used again", want: map[string]int64{"k0": 7, "other": 50}},
-		{name: "an older snapshot still fits", make: func(t *testing.T, d dirBank) {
-			d.with(t, thirty)
-			d.cut(t, func(b *bank) { saved(t, b, 3) })
-		}, reason: "lost its tail", want: base},
-		{name: "deleted and created again, with a higher head", make: func(t *testing.T, d dirBank) {
-			d.with(t, func(b *bank) {
-				thirty(b)
-				if err := b.log.JetStream().DeleteStream(t.Context(), b.accounts.Stream()); err != nil {
-					t.Fatal(err)
-				}
-			})
-			// A stream that snapshots know isn't silently created again.
-			d.log(t, func(log *eventlog.Log) {
-				_, err := log.Feed(t.Context(), "accounts")
-				if !errors.Is(err, eventlog.ErrMissing) {
-					t.Fatalf("opened: %v", err)
-				}
-				must(log.Feed(t.Context(), "accounts", eventlog.Recreate()))(t)
-			})
-			d.with(t, func(b *bank) {
-				for range 50 {
-					b.append(t, "new", deposited{1})
-				}
-			})
-		}, reason: "created again", want: map[string]int64{"new": 50}},
-		{name: "trimmed up to the snapshot", make: func(t *testing.T, d dirBank) {
-			d.with(t, func(b *bank) { thirty(b); purge(t, b, 31) })
-		}, want: base},
-		{name: "trimmed within the snapshot", make: func(t *testing.T, d dirBank) {
-			d.with(t, func(b *bank) { thirty(b); purge(t, b, 25) })
-		}, want: base},
-		{name: "trimmed past the snapshot", make: func(t *testing.T, d dirBank) {
-			d.with(t, func(b *bank) {
-				thirty(b)
-				for range 5 {
-					b.append(t, "lost", deposited{1})
-				}
-				purge(t, b, 33)
-			})
-		}, fails: eventlog.ErrTrimmed},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			d := newDirBank(t)
-			c.make(t, d)
-			d.with(t, func(b *bank) {
-				balances := b.balances(projection.Version(1))
-				rt, err := projection.Start(logtest.Context(t), b.log, balances)
-				if c.fails != nil {
-					if !errors.Is(err, c.fails) {
-						t.Fatalf("start: %v, want %v", err, c.fails)
-					}
-					return
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer rt.Close()
-				r := status(t, rt, "balances").Recovery
-				if skipped := strings.Join(r.Skipped, "\n"); (c.reason == "") != (skipped == "") || !strings.Contains(skipped, c.reason) {
-					t.Errorf("recovery %+v", r)
-				}
-				equal(t, "state", balances, c.want)
-			})
-		})
-	}
-}
-
-func purge(t *testing.T, b *bank, below uint64) {
-	t.Helper()
-	s := must(b.log.JetStream().Stream(t.Context(), b.accounts.Stream()))(t)
-	if err := s.Purge(t.Context(), jetstream.WithPurgeSequence(below)); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -78,7 +78,7 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 		return rt, nil
 	}
 	for _, u := range rt.units {
-		if u.beside() {
+		if u.beside() || u.naps != nil {
 			continue
 		}
 		select {
@@ -96,6 +96,9 @@ func (rt *Runtime) restore(ctx context.Context) error {
 	errs := make([]error, len(rt.units))
 	var wg sync.WaitGroup
 	for i, u := range rt.units {
+		if u.naps != nil {
+			continue // when it is needed
+		}
 		wg.Go(func() { errs[i] = u.orBeside(u.restore(ctx)) })
 	}
 	wg.Wait()

@@ -60,6 +60,7 @@ func (t *Table[K, V]) requeue(c capture) {
 }
 
 func (t *Table[K, V]) touchAll() {
+	t.dirty = slices.Grow(t.dirty, max(len(t.rows)-len(t.dirty), 0))
 	for k, r := range t.rows {
 		t.touch(k, r)
 	}

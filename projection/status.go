@@ -21,6 +21,7 @@ const (
 	Live       State = "live"        // applies what comes
 	Stopped    State = "stopped"     // doesn't go on; Status.Err says why
 	Closed     State = "closed"
+	Dormant    State = "dormant" // Lazy, and nobody needs it
 )
 
 // Status is how one projection is doing.
@@ -30,13 +31,21 @@ type Status struct {
 	Version    uint64
 	State      State
 	At         timeframe.Timeframe // applied, whole commits
-	Lag        map[string]uint64   // commits behind the log, by feed; nil from Metrics
-	Rows       int
-	Parked     int    // commits that are set aside, and records of skipped ones; see Runtime.Parked
-	Applied    uint64 // events, since the start
-	Recovery   Recovery
-	Snapshots  SnapshotStatus // of the unit
-	Err        error          // *StoppedError, or nil
+	Lag        map[string]uint64   // commits behind the log, by feed; nil from Metrics, and of what is dormant
+	// LagTime is how old the oldest commit is that was read and isn't applied
+	// yet, by the server's clock and this process's; 0 where there is none.
+	LagTime time.Duration
+	// Priority is that of the unit; see the option.
+	Priority int
+	// Held are the events at which feeds of the unit wait for others, because
+	// their writers had seen these (eventlog.Draft.Seen).
+	Held      []eventlog.Stall
+	Rows      int
+	Parked    int    // commits that are set aside, and records of skipped ones; see Runtime.Parked
+	Applied   uint64 // events, since the start
+	Recovery  Recovery
+	Snapshots SnapshotStatus // of the unit
+	Err       error          // *StoppedError, or nil
 	// Beside: it is the version of a BlueGreen that doesn't serve, and isn't
 	// looked at by Wait, Ready, Healthy and Timeframe.
 	Beside bool
@@ -65,6 +74,9 @@ func (rt *Runtime) Status(ctx context.Context) ([]Status, error) {
 	}
 	out := rt.Metrics()
 	for i := range out {
+		if out[i].State == Dormant {
+			continue
+		}
 		out[i].Lag = make(map[string]uint64)
 		for feed, seq := range out[i].At.All() {
 			out[i].Lag[feed] = heads[feed] - min(heads[feed], seq)
@@ -78,7 +90,7 @@ func (rt *Runtime) Status(ctx context.Context) ([]Status, error) {
 func (rt *Runtime) Timeframe() timeframe.Timeframe {
 	m := make(map[string]uint64)
 	for _, s := range rt.Metrics() {
-		if s.Beside {
+		if s.Beside || s.State == Dormant {
 			continue
 		}
 		for feed, seq := range s.At.All() {
@@ -102,7 +114,7 @@ func (rt *Runtime) Ready(ctx context.Context, maxLag uint64) error {
 	}
 	var errs []error
 	for _, s := range all {
-		if s.Beside {
+		if s.Beside || s.State == Dormant {
 			continue
 		}
 		if s.State != Live {
@@ -170,6 +182,17 @@ func (u *unit) status(n *node) Status {
 	}
 	s.Beside = u.beside()
 	s.Snapshots.describe(u.saver.owner)
+	s.Priority = u.priority
+	if !u.closed && n.stopped == nil {
+		s.LagTime = u.lagTime(n)
+		for _, w := range u.held {
+			if at := w.Position; n.feeds[at.Feed] != nil && n.pos[at.Feed] >= at.Seq {
+				continue // it has just been released
+			}
+			w.For = time.Since(w.since)
+			s.Held = append(s.Held, w.Stall)
+		}
+	}
 	if s.Recovery.Took == 0 && !u.begun.IsZero() && !u.isCaught {
 		s.Recovery.Took, s.Recovery.Replayed = time.Since(u.begun), n.applied
 	}
@@ -178,6 +201,8 @@ func (u *unit) status(n *node) Status {
 		s.State, s.Err = Stopped, n.stopped
 	case u.closed:
 		s.State = Closed
+	case u.naps != nil && u.naps.asleep:
+		s.State, s.At = Dormant, timeframe.Timeframe{}
 	case u.isCaught:
 		s.State = Live
 	}

@@ -47,6 +47,14 @@ func (g *group) begin(feed string) bool {
 	return any
 }
 
+// runLength is how many commits the group takes at a time at most.
+func (g *group) runLength() int {
+	if _, ok := g.nodes[0].state.(parallel); ok {
+		return parallelRun
+	}
+	return lockRun
+}
+
 // run applies commits to the group. Its states are locked.
 func (g *group) run(u *unit, f *eventlog.Feed, run []eventlog.Commit) {
 	if p, ok := g.nodes[0].state.(parallel); ok && !g.nodes[0].step.off {

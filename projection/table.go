@@ -32,7 +32,8 @@ type Table[K comparable, V any] struct {
 	dirty []touched[K, V]
 	whole bool // all rows are in dirty
 
-	expected int // rows, by the next load
+	expected int          // rows, by the next load
+	sized    atomic.Int64 // rows, when a status last saw them
 	wrong    atomic.Pointer[string]
 
 	// digest of the state at the last cut that was encoded: the sum of the
@@ -170,6 +171,7 @@ func (t *Table[K, V]) Name() string { return t.n.name }
 
 // Get returns a key's value, and whether there is one.
 func (t *Table[K, V]) Get(key K) (V, bool) {
+	t.n.lazy.touch()
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if r := t.rows[key]; r != nil {
@@ -181,6 +183,7 @@ func (t *Table[K, V]) Get(key K) (V, bool) {
 
 // Len is the number of keys.
 func (t *Table[K, V]) Len() int {
+	t.n.lazy.touch()
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return len(t.rows)
@@ -190,6 +193,7 @@ func (t *Table[K, V]) Len() int {
 // copies them first, so the loop's body may take its time.
 func (t *Table[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
+		t.n.lazy.touch()
 		t.mu.RLock()
 		keys := make([]K, 0, len(t.rows))
 		values := make([]V, 0, len(t.rows))

@@ -93,6 +93,9 @@ func (rt *Runtime) apart(pt part, names map[string]bool, p *problems) []part {
 // to be there twice too.
 func (rt *Runtime) checkPairs(parts []part, p *problems) {
 	for _, s := range rt.pairs {
+		if s.nodes[blueSide].lazy != nil || s.nodes[greenSide].lazy != nil {
+			p.add("%q: a version of a BlueGreen can't be Lazy", s.name)
+		}
 		for _, pt := range parts {
 			for _, n := range pt.nodes {
 				mine := slices.Contains(s.nodes[:], n)

@@ -103,7 +103,15 @@ func (t *Table[K, V]) rlock() { t.mu.RLock() }
 
 func (t *Table[K, V]) runlock() { t.mu.RUnlock() }
 
-func (t *Table[K, V]) size() int { return t.Len() }
+// size doesn't wait for a handler that is stuck: what asks for it is to show
+// just that.
+func (t *Table[K, V]) size() int {
+	if t.mu.TryRLock() {
+		t.sized.Store(int64(len(t.rows)))
+		t.mu.RUnlock()
+	}
+	return int(t.sized.Load())
+}
 
 func (t *Table[K, V]) commit() {
 	if len(t.undo) > 0 {

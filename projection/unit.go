@@ -3,7 +3,6 @@ package projection
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -26,6 +25,10 @@ type unit struct {
 	nodes []*node // sorted: what is read comes before who reads it
 	feeds map[string]*eventlog.Feed
 	twin  twin
+	naps  *naps  // nil: it never sleeps
+	turns *turns // nil: all units are as important
+	// priority is the highest of the nodes'.
+	priority int
 	// groups are the nodes by what is connected; aliases the names of the
 	// units that this one was joined from.
 	groups  []*group
@@ -37,6 +40,7 @@ type unit struct {
 	lineage map[string]timeframe.Lineage     // up to the last cut or restore
 	prints  map[string]timeframe.Fingerprint // of the commit at cursor
 	saver   saver
+	pace    pace
 	barrier map[string]uint64 // where a graph that was partly restored is whole again
 	unbuilt bool              // at the barrier, tables are to be built
 	encoded chan struct{}     // closed when the capture that was taken last is encoded
@@ -57,6 +61,10 @@ type unit struct {
 	closed     bool
 	closeErr   error
 
+	held    []waiting            // for commits that their writers had seen; guarded by mu
+	stalled map[string]bool      // feeds in which one has waited for long; guarded by mu
+	oldest  map[string]time.Time // of the commits at hand, the first's; guarded by mu
+
 	told time.Time // of progress
 }
 
@@ -66,6 +74,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
 		encoded: make(chan struct{}), asks: make(chan digestAsk), calls: make(chan func()), ended: make(chan struct{}),
+		oldest: make(map[string]time.Time), priority: c.nodes[0].priority,
 	}
 	for _, nodes := range c.groups {
 		u.groups = append(u.groups, &group{nodes: nodes})
@@ -73,17 +82,36 @@ func newUnit(rt *Runtime, c *component) *unit {
 	close(u.encoded)
 	for _, n := range c.nodes {
 		maps.Copy(u.feeds, n.feeds)
+		u.priority = max(u.priority, n.priority)
 		n.mu.Lock()
 		n.unit = u
 		n.mu.Unlock()
 	}
 	u.saver = newSaver(u)
+	u.lazily()
 	return u
 }
 
 // run follows the log until ctx ends. A log that lost its tail is restored
 // again: what was derived from the lost events must go.
 func (u *unit) run(ctx context.Context) {
+	if u.naps != nil {
+		u.runLazy(ctx)
+	} else {
+		u.runLive(ctx)
+	}
+	close(u.ended)
+	u.saver.reply(ErrClosed)
+	u.mu.Lock()
+	u.closed = true
+	close(u.waiters)
+	u.waiters = make(chan struct{})
+	u.mu.Unlock()
+	u.notify()
+}
+
+// runLive follows the log until ctx ends, and saves.
+func (u *unit) runLive(ctx context.Context) {
 	u.saver.owner.run()
 	defer u.saver.owner.end()
 	for {
@@ -97,15 +125,7 @@ func (u *unit) run(ctx context.Context) {
 			break
 		}
 	}
-	close(u.ended)
 	u.saver.last()
-	u.saver.reply(ErrClosed)
-	u.mu.Lock()
-	u.closed = true
-	close(u.waiters)
-	u.waiters = make(chan struct{})
-	u.mu.Unlock()
-	u.notify()
 }
 
 // again restores a unit whose log lost its tail under it.
@@ -132,17 +152,6 @@ func (u *unit) again(ctx context.Context, cause error) bool {
 			return false
 		}
 	}
-}
-
-// arrival is what a feed's reader hands to the unit, which answers on taken
-// when it doesn't need the batch any more.
-type arrival struct {
-	feed  string
-	batch []eventlog.Commit     // may be empty: markers of tags aren't commits
-	at    uint64                // how far the feed was read with it
-	print timeframe.Fingerprint // of the message there
-	err   error
-	taken chan struct{}
 }
 
 // follow reads and applies until ctx ends (nil) or the log lost its tail.
@@ -175,9 +184,12 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
 	}
 	asks, calls := u.asks, u.calls
+	held := newHolding(u, nil)
 	if toBarrier {
 		asks, calls = nil, nil // what a table will be built from isn't its state
+		held.upTo = u.barrier
 	}
+	defer held.timer.Stop()
 	u.checkCaught()
 	for {
 		select {
@@ -187,18 +199,20 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 					return a.err
 				}
 				u.stopAll(a.feed, a.err)
-				if delete(u.barrier, a.feed); toBarrier && u.aligned() {
-					return nil // nothing that is left waits for this feed
+				delete(u.barrier, a.feed) // nothing that is left waits for this feed
+				if held.resume(ctx); toBarrier && u.aligned() {
+					return nil
 				}
 				continue
 			}
-			u.apply(a)
-			a.taken <- struct{}{}
+			held.take(ctx, a)
 			if !toBarrier {
 				u.saver.consider()
 			} else if u.aligned() {
 				return nil
 			}
+		case <-held.timer.C:
+			held.note()
 		case fn := <-calls:
 			fn()
 		case q := <-asks:
@@ -222,69 +236,6 @@ func (u *unit) sameIncarnation(ctx context.Context, feed string) bool {
 	f := u.feeds[feed]
 	st, err := f.State(ctx)
 	return err == nil && st.Incarnation == f.Incarnation()
-}
-
-// pump reads a feed and hands its batches over. A server that is away is
-// waited for, with exponential backoff; nothing is skipped.
-func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
-	const first, longest = 50 * time.Millisecond, 5 * time.Second
-	taken := make(chan struct{})
-	wait := first
-	for ctx.Err() == nil {
-		err := func() error {
-			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Until(until), eventlog.Progress(), following(until))
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			for {
-				batch, err := r.Next(ctx)
-				if err != nil {
-					return err
-				}
-				if batch == nil {
-					if after < until {
-						return fmt.Errorf("projection: feed %q ends at %d, and %d was there: %w", f.Name(), after, until, eventlog.ErrLostTail)
-					}
-					return nil
-				}
-				at, print, _ := r.At() // a follower has read what it is at
-				select {
-				case out <- arrival{feed: f.Name(), batch: batch, at: at, print: print, taken: taken}:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-				after = at
-				<-taken
-				wait = first
-			}
-		}()
-		switch {
-		case ctx.Err() != nil || err == nil:
-			return
-		case errors.Is(err, eventlog.ErrUnavailable):
-			u.rt.cfg.Logger.Warn().Err(err).Str("unit", u.name).Str("feed", f.Name()).Msg("projection: reading failed, trying again")
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
-			wait = min(2*wait, longest)
-		default:
-			select {
-			case out <- arrival{feed: f.Name(), err: err}:
-			case <-ctx.Done():
-			}
-			return
-		}
-	}
-}
-
-// following makes a reader follow where it has no end.
-func following(until uint64) eventlog.ReadOption {
-	if until == math.MaxUint64 {
-		return eventlog.Follow()
-	}
-	return eventlog.Until(until)
 }
 
 // stopAll stops the nodes that read a feed ("": all) which can't be read.
@@ -339,7 +290,7 @@ func (u *unit) checkCaught() {
 	behind := !u.whole()
 	for feed, target := range u.target {
 		alive := slices.ContainsFunc(u.nodes, func(n *node) bool { return n.stopped == nil && n.feeds[feed] != nil })
-		behind = behind || (alive && u.cursor[feed] < target)
+		behind = behind || (alive && u.cursor[feed] < target && !u.stalled[feed])
 		p.Total += target - min(target, u.done[feed])
 		p.Done += u.cursor[feed] - min(u.cursor[feed], u.done[feed])
 	}

@@ -26,6 +26,7 @@ func (s *Snapshot) At() timeframe.Timeframe { return s.at }
 // use the tables' own methods, but those of Table.In.
 //
 // Errors: ErrInvalid where the tables aren't of one unit or not started; a
+// ErrDormant where they are Lazy and asleep; a
 // *StoppedError where one has stopped, so that there is no common moment; and
 // fn's own.
 func View(fn func(s *Snapshot) error, tables ...Projection) (err error) {
@@ -49,6 +50,12 @@ func View(fn func(s *Snapshot) error, tables ...Projection) (err error) {
 		case v != u:
 			return fmt.Errorf("projection: view: %w: %q and %q are of two units, which have no common moment: put them into one by NewUnit", ErrInvalid, s.nodes[0].name, n.name)
 		}
+	}
+	for _, n := range s.nodes {
+		n.lazy.touch()
+	}
+	if u.asleep() {
+		return fmt.Errorf("projection: view: %w: use Runtime.Need first", ErrDormant)
 	}
 	for _, n := range u.nodes { // in the order in which the unit locks them
 		if slices.Contains(s.nodes, n) {

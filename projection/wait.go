@@ -9,7 +9,7 @@ import (
 
 // Wait returns when every projection that reads the position's feed has
 // applied the commit there: what is read from their tables then includes it
-// (read your own write).
+// (read your own write). Lazy ones that nobody needs aren't waited for.
 //
 // Errors: a *StoppedError where one of them has stopped before; ErrNotRead
 // where none reads the feed; ErrClosed; and the context's.
@@ -23,7 +23,7 @@ func (rt *Runtime) Wait(ctx context.Context, at eventlog.Position) error {
 			if n.feeds[at.Feed] == nil {
 				continue
 			}
-			read = true
+			read = true // where it sleeps, nobody needs it
 			if err := u.wait(ctx, n, at); err != nil {
 				return err
 			}
@@ -40,6 +40,10 @@ func (u *unit) wait(ctx context.Context, n *node, at eventlog.Position) error {
 	for {
 		u.mu.Lock()
 		pos, stopped, closed := n.pos[at.Feed], n.stopped, u.closed
+		if u.naps != nil && u.naps.asleep && !closed {
+			u.mu.Unlock()
+			return nil
+		}
 		if pos < at.Seq && stopped == nil && !closed {
 			u.waiting++
 		}

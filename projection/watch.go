@@ -71,6 +71,9 @@ type Watcher[K comparable, V any] struct {
 	fresh bool              // the next delta is a Reset
 	done  chan struct{}
 	once  sync.Once
+	// release: a Lazy table isn't needed by the watcher any more; nil: it
+	// isn't Lazy.
+	release func()
 }
 
 // Watch begins to watch a table; close the watcher when it isn't needed any
@@ -85,6 +88,9 @@ func (t *Table[K, V]) Watch(opts ...WatchOption) *Watcher[K, V] {
 		}
 	}
 	w := &Watcher[K, V]{t: t, done: make(chan struct{}), fresh: c.rows}
+	if t.n.lazy != nil {
+		w.release = t.n.lazy.hold()
+	}
 	t.mu.RLock() // no step is being taken
 	defer t.mu.RUnlock()
 	at := t.n.position()
@@ -115,6 +121,9 @@ func (t *Table[K, V]) Watch(opts ...WatchOption) *Watcher[K, V] {
 func (w *Watcher[K, V]) Close() error {
 	w.once.Do(func() {
 		close(w.done)
+		if w.release != nil {
+			w.release()
+		}
 		t := w.t
 		t.mu.RLock()
 		defer t.mu.RUnlock()

@@ -2,6 +2,8 @@ package snapshot
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"iter"
 	"sync"
 )
@@ -12,8 +14,8 @@ const (
 	batchEntries = 512
 	batchBytes   = 64 << 10
 	// batches is how many there are: one that is filled, one that is read, and
-	// one on its way.
-	batches = 3
+	// enough on their way for neither side to wake the other often.
+	batches = 8
 )
 
 // batch holds entries, and the bytes that they refer to.
@@ -23,14 +25,17 @@ type batch struct {
 	err     error // behind the entries
 }
 
-// add copies a lent entry. The bytes may move when they grow: the entries
-// before still refer to the old ones, which stay as they are.
+// add copies a lent entry, in the form that is hashed. The bytes may move when
+// they grow: the entries before still refer to the old ones, which stay as they
+// are.
 func (b *batch) add(c Change) {
+	begin := len(b.bytes)
+	b.bytes = binary.AppendUvarint(b.bytes, uint64(len(c.Key)))
 	from := len(b.bytes)
 	b.bytes = append(append(b.bytes, c.Key...), c.Value...)
 	mid, end := from+len(c.Key), len(b.bytes)
 	b.entries = append(b.entries, Change{
-		Key: b.bytes[from:mid:mid], Value: b.bytes[mid:end:end], Deleted: c.Deleted, Digest: DigestOf(c.Key, c.Value),
+		Key: b.bytes[from:mid:mid], Value: b.bytes[mid:end:end], Deleted: c.Deleted, Digest: sumOf(sha256.Sum256(b.bytes[begin:end])),
 	})
 }
 

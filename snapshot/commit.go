@@ -32,6 +32,7 @@ func (s *Store) commit(ctx context.Context, up *uploader, m *Manifest, h headSta
 	if err := s.bucket.put(ctx, manifestKey(m.Unit, m.ID), data); err != nil {
 		return nil, h, err
 	}
+	h.ids = s.older(ctx, m, h.ids)
 	if h, err = s.moveHead(ctx, h, m.ID); err != nil {
 		return nil, h, err
 	}
@@ -45,7 +46,7 @@ func (s *Store) moveHead(ctx context.Context, h headState, id ID) (headState, er
 	// The same manifest again (the clock stood still) must not be named twice.
 	older := slices.DeleteFunc(slices.Clone(h.ids), func(other ID) bool { return other == id })
 	next := head{unit: h.unit, epoch: h.writer, ids: append([]ID{id}, older...)}
-	next.ids = next.ids[:min(len(next.ids), s.opts.Keep)]
+	next.ids = next.ids[:min(len(next.ids), s.opts.most())]
 	data := next.encode()
 	revision, err := s.bucket.swap(ctx, headKey(h.unit), data, h.revision)
 	if err != nil {

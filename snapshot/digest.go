@@ -45,6 +45,11 @@ func DigestOf(key, value []byte) Digest {
 		h.Write(value)
 		h.Sum(sum[:0])
 	}
+	return sumOf(sum)
+}
+
+// sumOf takes a hash as a number.
+func sumOf(sum [sha256.Size]byte) Digest {
 	return Digest{
 		binary.LittleEndian.Uint64(sum[0:]), binary.LittleEndian.Uint64(sum[8:]),
 		binary.LittleEndian.Uint64(sum[16:]), binary.LittleEndian.Uint64(sum[24:]),

@@ -10,11 +10,12 @@ import (
 // ExportReport is what an export did.
 type ExportReport struct {
 	Unit      string
-	Manifests []ID     // newest first
-	Chunks    int      // written
-	Shared    int      // that the target had already
-	Bytes     uint64   // of the written chunks
-	Skipped   []string // manifests that aren't whole, and why
+	Manifests []ID      // newest first
+	Newest    *Manifest // the first of them
+	Chunks    int       // written
+	Shared    int       // that the target had already
+	Bytes     uint64    // of the written chunks
+	Skipped   []string  // manifests that aren't whole, and why
 }
 
 // Export copies what the unit's head retains to a target, as [Dir] is one:
@@ -51,7 +52,9 @@ func (s *Store) Export(ctx context.Context, unit string, to Target) (ExportRepor
 		if err != nil {
 			return r, fmt.Errorf("snapshot: export %q: %w", unit, err)
 		}
-		r.Manifests = append(r.Manifests, c.ID)
+		if r.Manifests = append(r.Manifests, c.ID); r.Newest == nil {
+			r.Newest = c.Manifest
+		}
 	}
 	if len(r.Manifests) == 0 {
 		return r, fmt.Errorf("snapshot: export %q: no snapshot is whole: %w", unit, last)

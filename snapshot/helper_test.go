@@ -47,7 +47,23 @@ func embedded(t testing.TB, domain string) *nats.Conn {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server isn't ready")
 	}
-	return connected(t, "", nats.InProcessServer(s))
+	nc := connected(t, "", nats.InProcessServer(s))
+	keepStream(t, nc)
+	return nc
+}
+
+// keepStream gives a server of the test's own a stream that stays: one that
+// deletes an account's last stream removes the account's directory, and fails
+// the stream that is created at that moment (err_code 10049).
+func keepStream(t testing.TB, nc *nats.Conn) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "kept", Subjects: []string{"kept"}}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func connected(t testing.TB, url string, opts ...nats.Option) *nats.Conn {

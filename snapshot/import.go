@@ -113,7 +113,8 @@ type importing struct {
 	report ImportReport
 	// differs: a state of the peer's was refused for its digest. That the store
 	// is ahead of an older one is no good news then.
-	differs bool
+	differs  bool
+	headless bool // the store's head is missing or broken
 }
 
 func (im *importing) run(ctx context.Context, unit string) error {
@@ -175,6 +176,7 @@ func (im *importing) local(ctx context.Context, unit string) (err error) {
 	case errors.Is(im.head.problem, ErrUnknownFormat):
 		return im.head.problem
 	case im.head.problem != nil || !im.head.present:
+		im.headless = true
 		if im.head, err = im.s.followBroken(ctx, im.head, nil); err != nil {
 			return err
 		}
@@ -267,7 +269,9 @@ func (im *importing) take(ctx context.Context, m *Manifest) error {
 		whole.conflicts, j = j.conflicts, whole
 	}
 	im.report.Skipped = append(im.report.Skipped, j.conflicts...)
-	if im.base != nil && !slices.Contains(j.taken, true) {
+	// Without a head, as an import into nothing leaves it that dies before the
+	// last write, what there is has to become one.
+	if im.base != nil && !slices.Contains(j.taken, true) && !im.headless {
 		if im.differs {
 			return fmt.Errorf("%w: the store has a later state, which differs from the peer's", ErrNoMatch)
 		}

@@ -47,6 +47,17 @@ type Options struct {
 	// one before is the fallback, and what the retry of a save stands on whose
 	// outcome is unknown. A compaction adds a manifest of the same cut. Default 3.
 	Keep int
+	// KeepFor retains manifests beyond Keep for this long, so that states of
+	// the past stay reachable (projection.Runtime.AsOf): at most about 100,
+	// evenly spaced, thinned as they come. The log can't be trimmed beyond the
+	// oldest that is retained, and a start reads them all, at some 50 µs each.
+	// Ages are by the writer's clock. Default 0: Keep alone counts.
+	KeepFor time.Duration
+	// KeepBytes bounds, in bytes, the segments that the retained manifests of a
+	// unit hold together: beyond it the oldest that KeepFor retains are let go,
+	// never the newest Keep. A sweep removes the bytes, after Grace. Default
+	// 0: no bound.
+	KeepBytes uint64
 	// ChunkSize is the greatest size of a chunk in bytes, at least 1 KiB.
 	// Default: 512 KiB, or what the server's maximum payload leaves.
 	ChunkSize int
@@ -105,6 +116,14 @@ func prefixOf(o jetstream.JetStreamOptions) string {
 // room is the greatest value that one message to the server may carry.
 func (o Options) room() int { return int(o.Conn.MaxPayload()) - headerRoom }
 
+// most is the greatest number of manifests that a head retains.
+func (o Options) most() int {
+	if o.KeepFor > 0 {
+		return maxKeep
+	}
+	return o.Keep
+}
+
 // validate reports all problems at once.
 func (o Options) validate() error {
 	var p problems
@@ -118,9 +137,12 @@ func (o Options) validate() error {
 	if o.Keep != 0 {
 		p.within("Keep", o.Keep, 2, maxKeep)
 	}
+	if o.KeepBytes > 0 && o.KeepFor == 0 {
+		p.add("KeepBytes %d bounds what KeepFor retains: set that too", o.KeepBytes)
+	}
 	p.within("ReadAhead", o.ReadAhead, 0, 64)
-	if o.Grace < 0 || o.Timeout < 0 {
-		p.add("Grace and Timeout can't be negative")
+	if o.Grace < 0 || o.Timeout < 0 || o.KeepFor < 0 {
+		p.add("Grace, Timeout and KeepFor can't be negative")
 	}
 	o.validateChunkSize(&p)
 	return p.err("options")

@@ -275,6 +275,27 @@ func TestImportFailsAtEveryWrite(t *testing.T) {
 	}
 }
 
+// The same where the store had nothing before: what a dead import has left
+// without a head becomes one.
+func TestImportIntoNothingFailsAtEveryWrite(t *testing.T) {
+	nc := connect(t)
+	p := publish(opened(t, nc))
+	hundreds(t, p)
+	for k, last := 1, false; !last; k++ {
+		s := opened(t, nc)
+		f := &faulty{bucket: s.bucket, fail: k, dead: true}
+		_, err := newStore(s.opts, f).Import(t.Context(), "u", p.s.Peer(), ImportOptions{Check: upTo(1000)})
+		if last = f.writes < k; last && (err != nil || k < 5) {
+			t.Fatalf("after %d writes: %v", k-1, err)
+		}
+		imported(t, again(t, s), p.s.Peer(), ImportOptions{})
+		if _, problems := newest(t, s, "u"); len(problems) > 0 {
+			t.Fatalf("write %d: %v", k, problems)
+		}
+		wantNewest(t, s, 300, p.state)
+	}
+}
+
 // T3.10: a chunk, a manifest or the head is damaged or missing at the peer:
 // damage is never taken; an older state is, where one is whole.
 func TestImportOfDamage(t *testing.T) {

@@ -23,6 +23,7 @@ type Store struct {
 	stats  counters
 	recent recent
 	maybe  maybe
+	known  known
 }
 
 // Open binds to the bucket <App>_snapshots, and creates it where it is missing.

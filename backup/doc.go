@@ -1,0 +1,27 @@
+// Package backup saves a whole application (its feeds, snapshots and registers)
+// to a directory, and restores it elsewhere, while it runs.
+//
+// # What it guarantees
+//
+//   - A directory without a whole backup.json isn't a backup: that file is
+//     written last, and holds the size and SHA-256 of every other one. An
+//     interrupted Save leaves none, and saving to the directory again goes on.
+//   - Every snapshot in it was read back chunk by chunk, and the feeds in it
+//     reach from where the snapshots need them to beyond where those end:
+//     snapshots are saved before feeds, and all of it again where a feed was
+//     trimmed meanwhile.
+//   - A restored application has the feeds with their sequences, times and
+//     incarnations, so anchors, positions and IDs stay good; its snapshots have
+//     the digests that the backup says, which Restore compares.
+//   - Restore writes into nothing but an application that has nothing, or what
+//     an interrupted Restore of the same backup left.
+//
+// # What you may not assume
+//
+//   - That several feeds are saved at one moment: each is whole up to its own
+//     last sequence, which lies after Save began.
+//   - That streams without the application's prefix (adopted ones) are in it.
+//   - That a restored log goes on as the original did: whoever holds state
+//     derived from later events is ahead of it. Projections notice by their
+//     anchors; other readers have to begin again.
+package backup

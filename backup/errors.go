@@ -1,0 +1,36 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The classes of failure. Match them with [errors.Is].
+var (
+	ErrInvalid  = errors.New("backup: invalid argument")
+	ErrExists   = errors.New("backup: the directory holds a backup already, or other files")
+	ErrNone     = errors.New("backup: the directory holds no whole backup")
+	ErrDamaged  = errors.New("backup: damaged")
+	ErrNotEmpty = errors.New("backup: the application isn't empty") // *NotEmptyError
+	ErrMoving   = errors.New("backup: the application changed again and again meanwhile")
+)
+
+// NotEmptyError says what is in the way of a restore.
+type NotEmptyError struct {
+	App     string
+	Streams []string
+	Reason  string // more about it; may be empty
+}
+
+// Error names the streams.
+func (e *NotEmptyError) Error() string {
+	s := fmt.Sprintf("%v: %q has %s", ErrNotEmpty, e.App, strings.Join(e.Streams, ", "))
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return s + "; restore into a fresh server, or delete these streams"
+}
+
+// Unwrap returns [ErrNotEmpty].
+func (e *NotEmptyError) Unwrap() error { return ErrNotEmpty }

@@ -1,0 +1,191 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/kv"
+	"github.com/tidemark-es/tidemark/snapshot"
+)
+
+// Restore makes a log's application what a backup says. The log is a freshly
+// opened one of the same application name, on another server or after the
+// application's streams were deleted, and no feed of it is open yet; replicas
+// and storage are those that the log was opened with. Every file is checked
+// before anything is written. A feed register comes first, so that an
+// application that is started too early finds its feeds missing (ErrMissing)
+// and doesn't begin anew; then feeds, then snapshots, each of which is read
+// back and compared with the digests in the backup.
+//
+// A restore that was interrupted is completed by the same call: what stands is
+// kept, what stands half is made again. A bucket, <app>_restoring, says until
+// the end which backup it was.
+//
+// Errors: those of Verify; ErrInvalid where the backup is of another
+// application; *NotEmptyError; ErrDamaged where what stands afterwards isn't
+// what was saved; or one of the connection.
+func Restore(ctx context.Context, log *eventlog.Log, dir string) (*Manifest, error) {
+	if log == nil {
+		return nil, fmt.Errorf("%w: nil log", ErrInvalid)
+	}
+	m, err := Verify(dir)
+	if err != nil {
+		return nil, err
+	}
+	if m.App != log.App() {
+		return nil, fmt.Errorf("%w: the backup is of application %q, the log of %q", ErrInvalid, m.App, log.App())
+	}
+	r := restoring{log: log, t: newTransfer(log, dir), dir: dir, m: m}
+	if err := r.run(ctx); err != nil {
+		return nil, fmt.Errorf("backup: restore of %q: %w", m.App, err)
+	}
+	return m, nil
+}
+
+type restoring struct {
+	log *eventlog.Log
+	t   *transfer
+	dir string
+	m   *Manifest
+}
+
+func (r *restoring) run(ctx context.Context) error {
+	there, err := r.begin(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range r.m.Streams {
+		if err := r.stream(ctx, s, slices.Contains(there, s.Name)); err != nil {
+			return err
+		}
+	}
+	if err := r.snapshots(ctx); err != nil {
+		return err
+	}
+	// All stands; that it says so is no more interrupted.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return r.log.JetStream().DeleteKeyValue(last, r.m.App+"_"+markerBucket)
+}
+
+// begin makes sure that nothing is there, or what an interrupted restore of
+// the same backup left, and returns that.
+func (r *restoring) begin(ctx context.Context) ([]string, error) {
+	marker := kv.New(kv.Options{
+		JetStream: r.log.JetStream(), APIPrefix: r.log.APIPrefix(), Bucket: r.m.App + "_" + markerBucket,
+		Description: "a restore that isn't complete", Replicas: r.log.Replicas(), Memory: r.log.InMemory(),
+	})
+	e, err := marker.Get(ctx, "backup")
+	if err != nil {
+		return nil, err
+	}
+	f, err := streamsOf(ctx, r.log)
+	if err != nil {
+		return nil, err
+	}
+	there := f.all(r.m.App)
+	switch {
+	case e.Data == nil && len(there) > 0:
+		return nil, &NotEmptyError{App: r.m.App, Streams: there}
+	case e.Data == nil:
+		_, err = marker.Swap(ctx, "backup", []byte(r.m.id), e.Revision)
+		return nil, err
+	case string(e.Data) != r.m.id:
+		return nil, &NotEmptyError{App: r.m.App, Streams: append(there, "KV_"+r.m.App+"_"+markerBucket), Reason: "a restore of another backup was begun"}
+	}
+	return there, nil
+}
+
+// stream makes one stream, unless it stands already.
+func (r *restoring) stream(ctx context.Context, s Stream, there bool) error {
+	if there {
+		now, err := r.t.state(ctx, s.Name)
+		switch {
+		case err != nil:
+			return err
+		case now.same(s.State):
+			return nil
+		case now.LastSeq > s.State.LastSeq || now.LastSeq == s.State.LastSeq && now.Messages > s.State.Messages:
+			return &NotEmptyError{App: r.m.App, Streams: []string{s.Name}, Reason: "it was written to since the restore began"}
+		}
+		if err := r.log.JetStream().DeleteStream(ctx, s.Name); err != nil {
+			return err
+		}
+	}
+	var config map[string]any
+	if err := json.Unmarshal(s.Config, &config); err != nil {
+		return fmt.Errorf("%w: settings of stream %s: %w", ErrDamaged, s.Name, err)
+	}
+	config["num_replicas"] = max(1, r.log.Replicas())
+	config["storage"] = "file"
+	if r.log.InMemory() {
+		config["storage"] = "memory"
+	}
+	if err := r.t.restore(ctx, s, config); err != nil {
+		return err
+	}
+	now, err := r.t.state(ctx, s.Name)
+	if err != nil {
+		return err
+	}
+	if !now.same(s.State) {
+		return fmt.Errorf("%w: stream %s has %d messages, %d to %d, and %d, %d to %d, were saved", ErrDamaged, s.Name,
+			now.Messages, now.FirstSeq, now.LastSeq, s.State.Messages, s.State.FirstSeq, s.State.LastSeq)
+	}
+	return nil
+}
+
+// snapshots imports every unit and compares what stands with what was saved.
+func (r *restoring) snapshots(ctx context.Context) error {
+	if len(r.m.Snapshots) == 0 {
+		return nil
+	}
+	store, err := openStore(ctx, r.log)
+	if err != nil {
+		return err
+	}
+	from := snapshot.Dir(filepath.Join(r.dir, snapshotsDir))
+	for _, want := range r.m.Snapshots {
+		// Which of them belong to the log was so decided there, and is again at
+		// each start. The one that is told is what is wanted here.
+		check := func(_ context.Context, m *snapshot.Manifest) error { return nil }
+		if _, err := store.Import(ctx, want.Unit, from, snapshot.ImportOptions{Check: check}); err != nil {
+			return err
+		}
+		found, err := store.Candidates(ctx, want.Unit)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 || found[0].Manifest == nil {
+			return fmt.Errorf("%w: unit %q isn't there", ErrDamaged, want.Unit)
+		}
+		got := describe(found[0].Manifest)
+		if got.ID = want.ID; !same(got, want) {
+			return fmt.Errorf("%w: unit %q is at %v with digests %v, and %v with %v was saved", ErrDamaged, want.Unit, got.At, got.Digests, want.At, want.Digests)
+		}
+	}
+	return nil
+}
+
+func same(a, b Snapshot) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errors.Join(errX, errY) == nil && string(x) == string(y)
+}
+
+// Pending says whether a restore into the log's application was begun and
+// isn't complete. Don't start the application then: call Restore again.
+func Pending(ctx context.Context, log *eventlog.Log) (bool, error) {
+	_, err := log.JetStream().Stream(ctx, "KV_"+log.App()+"_"+markerBucket)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,232 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tidemark-es/tidemark/effect"
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+// ErrInvalid: the process manager or what a handler wants is wrong.
+var ErrInvalid = errors.New("invalid process")
+
+// Fired is the event of a timer, in the feed <name>-timers.
+type Fired struct{ Name string }
+
+// Manager is a state machine for each key: it reacts to events by a new state,
+// by appending events, and by setting timers. Give it to projection.Start, and
+// let Run carry its reactions out. It is safe for concurrent use.
+type Manager[S any] struct {
+	projection.Projection // for Start
+
+	name   string
+	states *projection.Table[string, row[S]]
+	outbox *effect.Outbox[action]
+	timers *eventlog.Feed
+	feeds  map[string]*eventlog.Feed // that it appends to
+}
+
+// row is a key's state and what its last step wants done.
+type row[S any] struct {
+	State S
+	Feed  string // of the step's commit
+	Seq   uint64
+	Out   []action
+	Ended bool
+}
+
+// action is a commit that is wanted, or a timer.
+type action struct {
+	Name   string
+	Feed   string
+	Key    string
+	Events []eventlog.Encoded
+	At     time.Time // of a timer
+}
+
+// New makes a process manager. The name is its projection's. The feeds are
+// those that it appends to. Raise the version when the handlers come to other
+// states or reactions (see effect for what that means for those of the past).
+//
+// Errors: ErrInvalid; those of eventlog.Log.Feed.
+func New[S any](ctx context.Context, log *eventlog.Log, name string, version uint64, feeds ...*eventlog.Feed) (*Manager[S], error) {
+	outbox, err := effect.New[action](ctx, log, name+"-reactions", version)
+	if err != nil {
+		return nil, fmt.Errorf("process %q: %w", name, err)
+	}
+	timers, err := log.Feed(ctx, name+"-timers", eventlog.Type[Fired]("fired"))
+	if err != nil {
+		return nil, fmt.Errorf("process %q: timers: %w", name, err)
+	}
+	m := &Manager[S]{name: name, outbox: outbox, timers: timers, feeds: map[string]*eventlog.Feed{timers.Name(): timers}}
+	for _, f := range feeds {
+		switch {
+		case f == nil:
+			return nil, fmt.Errorf("process %q: %w: nil feed", name, ErrInvalid)
+		case f.Log() != log || f.Adopted():
+			return nil, fmt.Errorf("process %q: %w: feed %q is of another log, or read-only", name, ErrInvalid, f.Name())
+		}
+		m.feeds[f.Name()] = f
+	}
+	m.states = projection.NewTable[string, row[S]](name, projection.Version(version))
+	m.Projection = projection.NewUnit(name, m.states, outbox)
+	effect.OnChange(outbox, m.states, func(tx *effect.Tx[action], c projection.Change[string, row[S]]) error {
+		if c.New.Feed != c.Cause.Feed || c.New.Seq != c.Cause.Seq {
+			return nil // the row is gone
+		}
+		for _, a := range c.New.Out {
+			tx.WantAt(a.Name, a.At, a)
+		}
+		return nil
+	})
+	return m, nil
+}
+
+// State is a key's state; ok is false where there is none, or it has ended.
+func (m *Manager[S]) State(key string) (s S, ok bool) {
+	r, ok := m.states.Get(key)
+	if !ok || r.Ended {
+		return s, false
+	}
+	return r.State, true
+}
+
+// Timers is the feed of timers that have fired.
+func (m *Manager[S]) Timers() *eventlog.Feed { return m.timers }
+
+// Reactions is what isn't carried out yet, and what was given up: its ID names
+// the step.
+func (m *Manager[S]) Reactions() (pending int, parked []string) {
+	for _, p := range m.outbox.Parked() {
+		parked = append(parked, p.ID+": "+p.Error)
+	}
+	return m.outbox.Pending(), parked
+}
+
+// Retry lets a reaction that was given up be attempted again; see
+// effect.Outbox.Retry.
+func (m *Manager[S]) Retry(ctx context.Context, id, by string) error {
+	return m.outbox.Retry(ctx, id, by)
+}
+
+// On lets a manager react to events of a type. keyOf says which of its keys an
+// event is for; nil is the event's own key, and "" none. For both functions,
+// the duties of a handler hold (projection.On): they carry nothing out.
+func On[S, D any](m *Manager[S], feed *eventlog.Feed, keyOf func(e eventlog.Event, d D) string, fn func(do *Step[S], e eventlog.Event, d D) error) {
+	if fn == nil {
+		projection.On[string, row[S], D](m.states, feed, nil)
+		return
+	}
+	projection.On(m.states, feed, func(tx *projection.Tx[string, row[S]], e eventlog.Event, d D) error {
+		key := e.Key
+		if keyOf != nil {
+			key = keyOf(e, d)
+		}
+		if key == "" {
+			return nil
+		}
+		s := begin(m, tx, key, e)
+		return s.end(fn(s, e, d))
+	})
+}
+
+// OnTimer lets a manager react to its timers. One that was set before the
+// state moved on fires all the same: look at the state.
+func OnTimer[S any](m *Manager[S], fn func(do *Step[S], e eventlog.Event, name string) error) {
+	if fn == nil {
+		projection.On[string, row[S], Fired](m.states, m.timers, nil)
+		return
+	}
+	On(m, m.timers, nil, func(do *Step[S], e eventlog.Event, f Fired) error { return fn(do, e, f.Name) })
+}
+
+// Step is one reaction. It is valid while the handler runs.
+type Step[S any] struct {
+	m   *Manager[S]
+	tx  *projection.Tx[string, row[S]]
+	key string
+	e   eventlog.Event
+	row row[S]
+	err error
+}
+
+func begin[S any](m *Manager[S], tx *projection.Tx[string, row[S]], key string, e eventlog.Event) *Step[S] {
+	s := &Step[S]{m: m, tx: tx, key: key, e: e, row: tx.Value(key)}
+	if s.row.Feed != e.Feed || s.row.Seq != e.Seq { // else another event of the same commit
+		s.row.Feed, s.row.Seq, s.row.Out = e.Feed, e.Seq, nil
+	}
+	s.row.Out = append([]action(nil), s.row.Out...) // values are replaced
+	if _, ok := tx.Get(key); !ok {
+		s.row.Ended = true // until the handler sets a state
+	}
+	return s
+}
+
+func (s *Step[S]) end(err error) error {
+	if err = errors.Join(err, s.err); err != nil {
+		return err
+	}
+	if s.row.Ended && len(s.row.Out) == 0 {
+		s.tx.Delete(s.key) // nor is one made for an event that nothing came of
+		return nil
+	}
+	s.tx.Put(s.key, s.row)
+	return nil
+}
+
+// Key is the process's key.
+func (s *Step[S]) Key() string { return s.key }
+
+// State is the key's state, the zero S where there is none.
+func (s *Step[S]) State() S { return s.row.State }
+
+// Set sets the state. It is replaced, never changed in place.
+func (s *Step[S]) Set(state S) { s.row.State, s.row.Ended = state, false }
+
+// End forgets the state, behind what this step wants.
+func (s *Step[S]) End() {
+	var zero S
+	s.row.State, s.row.Ended = zero, true
+}
+
+// Append wants events to be appended to a key of a feed that New was given, as
+// one commit, once. Commits of one step, and those of several steps, are
+// appended in no particular order.
+func (s *Step[S]) Append(feed *eventlog.Feed, key string, events ...any) {
+	if feed == nil || s.m.feeds[feed.Name()] != feed || len(events) == 0 {
+		s.err = errors.Join(s.err, fmt.Errorf("process %q: %w: append to a feed that New wasn't given, or of nothing", s.m.name, ErrInvalid))
+		return
+	}
+	a := action{Feed: feed.Name(), Key: key}
+	for _, v := range events {
+		e, err := feed.EncodeEvent(v)
+		if err != nil {
+			s.err = errors.Join(s.err, err)
+			return
+		}
+		a.Events = append(a.Events, e)
+	}
+	s.want(a)
+}
+
+// After sets a timer of the key, which fires so long after the event, once. It
+// is as durable as the log: one that is due while nothing runs fires then.
+func (s *Step[S]) After(d time.Duration, name string) {
+	e, err := s.m.timers.EncodeEvent(Fired{Name: name})
+	if err != nil {
+		s.err = errors.Join(s.err, err)
+		return
+	}
+	s.want(action{Feed: s.m.timers.Name(), Key: s.key, Events: []eventlog.Encoded{e}, At: s.e.Time.Add(d)})
+}
+
+// want numbers the reactions of a commit to a key.
+func (s *Step[S]) want(a action) {
+	a.Name = strconv.Itoa(len(s.row.Out))
+	s.row.Out = append(s.row.Out, a)
+}

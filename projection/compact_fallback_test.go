@@ -1,0 +1,82 @@
+package projection_test
+
+import (
+	"crypto/sha256"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tidemark-es/tidemark/internal/logtest"
+	"github.com/tidemark-es/tidemark/projection"
+	"github.com/tidemark-es/tidemark/snapshot"
+)
+
+// What is kept of a trimmed log proves each retained snapshot: where the
+// newest is damaged, an older one serves, and none looks foreign.
+func TestTrimmedLogKeepsFallbacks(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	for range 4 {
+		saved(t, b, 10)
+	}
+	rt := b.start(t, projection.Config{}, b.balances(projection.Version(1)))
+	if _, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.first(t); got < 10 || got > 30 {
+		t.Errorf("begins at %d, behind or far below the oldest retained snapshot", got)
+	}
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kv := must(b.log.JetStream().KeyValue(ctx, b.log.App()+"_snapshots"))(t)
+	for damaged := range 2 {
+		var newest jetstream.KeyValueEntry
+		for key := range must(kv.ListKeys(ctx))(t).Keys() {
+			e := must(kv.Get(ctx, key))(t)
+			if strings.HasPrefix(key, "manifest.") && (newest == nil || e.Created().After(newest.Created())) && !damagedAlready(e) {
+				newest = e
+			}
+		}
+		flip(t, kv, newest)
+		balances := b.balances(projection.Version(1))
+		quiet := projection.Config{Snapshots: projection.Policy{NotOnClose: true}}
+		rt := b.start(t, quiet, balances)
+		r := status(t, rt, "balances").Recovery
+		if r.Source != projection.FromSnapshot || len(r.Skipped) < damaged+1 || strings.Contains(strings.Join(r.Skipped, " "), "belong") {
+			t.Errorf("recovery %+v", r)
+		}
+		equal(t, "state", balances, map[string]int64{"k0": 16, "k1": 12, "k2": 12})
+		if err := rt.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// damagedAlready: what flip put is newer than any save before it.
+func damagedAlready(e jetstream.KeyValueEntry) bool {
+	id := e.Key()[strings.LastIndex(e.Key(), ".")+1:]
+	return id != snapshot.ID(sha256.Sum256(e.Value())).String()
+}
+
+// R1.18: where a policy says so, a log that has outgrown its size is trimmed
+// by itself.
+func TestCompactBySize(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	cfg := projection.Config{Compaction: projection.CompactPolicy{Bytes: 2000, Every: 5 * time.Millisecond}}
+	rt := b.start(t, cfg, b.balances())
+	b.filled(t, rt, 60)
+	// The first one may have been so early that its anchor is the log's first
+	// message: a log that grows is trimmed for all that.
+	for b.first(t) == 1 {
+		select {
+		case <-time.After(5 * time.Millisecond):
+			b.append(t, "k0", deposited{1})
+		case <-ctx.Done():
+			t.Fatal("never trimmed")
+		}
+	}
+}

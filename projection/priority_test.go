@@ -1,0 +1,144 @@
+package projection_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/logtest"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+// flood appends n deposits without waiting for each.
+func (b *bank) flood(t testing.TB, n int) (last eventlog.Position) {
+	t.Helper()
+	ps := make([]*eventlog.Pending, n)
+	for i := range ps {
+		ps[i] = must(b.accounts.AppendAsync(t.Context(), eventlog.Draft{Key: "k", Events: []any{deposited{1}}}))(t)
+	}
+	for _, p := range ps {
+		last = must(p.Wait(t.Context()))(t)
+	}
+	return last
+}
+
+// spin keeps a core busy for so long, as a slow handler does.
+func spin(d time.Duration) {
+	for begun := time.Now(); time.Since(begun) < d; {
+	}
+}
+
+// busyTable takes its time for each deposit, and adds up how much.
+func (b *bank) busyTable(name string, each time.Duration, spent *atomic.Int64, opts ...projection.TableOption) *projection.Table[string, int64] {
+	t := projection.NewTable[string, int64](name, opts...)
+	projection.On(t, b.accounts, func(tx *projection.Tx[string, int64], e eventlog.Event, d deposited) error {
+		spin(each)
+		spent.Add(int64(each))
+		tx.Put(e.Key, tx.Value(e.Key)+d.Cents)
+		return nil
+	})
+	return t
+}
+
+// R2.31: while an important projection has a backlog, one that can't keep up
+// gets little, doesn't stand still, and is visible; then it gets all.
+func TestPriority(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	const events = 3000
+	at := b.flood(t, events)
+	var high, low atomic.Int64
+	first := b.busyTable("first", 100*time.Microsecond, &high, projection.Priority(1))
+	lesser := b.busyTable("lesser", 200*time.Microsecond, &low)
+	rt := b.start(t, projection.Config{NoSnapshots: true, Background: true}, lesser, first)
+	if err := waitFor(ctx, rt, "first", events); err != nil {
+		t.Fatal(err)
+	}
+	// Without priorities both would have had the same time.
+	if h, l := high.Load(), low.Load(); l > h/3 || l == 0 {
+		t.Errorf("the lesser one ran for %v while the important one did for %v", time.Duration(l), time.Duration(h))
+	}
+	s := status(t, rt, "lesser")
+	if s.State != projection.CatchingUp || s.Lag["accounts"] == 0 || s.LagTime <= 0 || s.Priority != 0 {
+		t.Errorf("the one that can't keep up: %+v", s)
+	}
+	if s := status(t, rt, "first"); s.Lag["accounts"] != 0 || s.Priority != 1 {
+		t.Errorf("the important one: %+v", s)
+	}
+	if err := rt.Wait(ctx, at); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "the lesser one", lesser, map[string]int64{"k": events})
+}
+
+// waitFor waits until a projection has applied so many events.
+func waitFor(ctx context.Context, rt *projection.Runtime, name string, events uint64) error {
+	for {
+		for _, s := range rt.Metrics() {
+			if s.Projection == name && s.Applied >= events {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// R2.31: slow handlers get short runs: positions move, and readers get in,
+// many times in a batch.
+func TestSlowHandlersGetShortRuns(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	at := b.flood(t, 400)
+	var spent atomic.Int64
+	slow := b.busyTable("slow", 500*time.Microsecond, &spent)
+	rt := b.start(t, projection.Config{NoSnapshots: true, Background: true}, slow)
+	seen := map[int64]bool{}
+	for slow.Len() == 0 || len(seen) < 5 {
+		v, _ := slow.Get("k")
+		if seen[v] = true; v == 400 || ctx.Err() != nil {
+			t.Fatalf("saw only %v", seen)
+		}
+	}
+	if err := rt.Wait(ctx, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// R2.31: a projection whose handler is stuck is visible: a status doesn't wait
+// for it.
+func TestStuckHandlerIsVisible(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	stuck, begun := make(chan struct{}), make(chan struct{}, 1)
+	slow := projection.NewTable[string, int]("slow")
+	projection.On(slow, b.audits, func(tx *projection.Tx[string, int], e eventlog.Event, _ audited) error {
+		select {
+		case begun <- struct{}{}:
+		default:
+		}
+		<-stuck
+		tx.Put(e.Key, tx.Value(e.Key)+1)
+		return nil
+	})
+	rt := b.start(t, projection.Config{NoSnapshots: true}, slow)
+	b.audit(t, "k", "first")
+	<-begun
+	const events = 3000 // more than a batch
+	var at eventlog.Position
+	for range events {
+		at = b.audit(t, "k", "more")
+	}
+	if s := must(rt.Status(ctx))(t)[0]; s.Lag["audits"] < events || s.LagTime <= 0 {
+		t.Errorf("%+v", s)
+	}
+	close(stuck)
+	if err := rt.Wait(ctx, at); err != nil {
+		t.Fatal(err)
+	}
+}

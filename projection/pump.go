@@ -1,0 +1,90 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/timeframe"
+)
+
+// arrival is what a feed's reader hands to the unit, which answers on taken
+// when it doesn't need the batch any more.
+type arrival struct {
+	feed  string
+	batch []eventlog.Commit     // may be empty: markers of tags aren't commits
+	at    uint64                // how far the feed was read with it
+	print timeframe.Fingerprint // of the message there
+	err   error
+	taken chan struct{} // has room for one answer
+}
+
+// pump reads a feed and hands its batches over. A server that is away is
+// waited for, with exponential backoff; nothing is skipped.
+func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
+	const first, longest = 50 * time.Millisecond, 5 * time.Second
+	taken := make(chan struct{}, 1)
+	wait := first
+	for ctx.Err() == nil {
+		err := func() error {
+			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Until(until), eventlog.Progress(), following(until))
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			for {
+				batch, err := r.Next(ctx)
+				if err != nil {
+					return err
+				}
+				if batch == nil {
+					if after < until {
+						return fmt.Errorf("projection: feed %q ends at %d, and %d was there: %w", f.Name(), after, until, eventlog.ErrLostTail)
+					}
+					return nil
+				}
+				at, print, _ := r.At() // a follower has read what it is at
+				select {
+				case out <- arrival{feed: f.Name(), batch: batch, at: at, print: print, taken: taken}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				after = at
+				select { // it may be held for long
+				case <-taken:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				wait = first
+			}
+		}()
+		switch {
+		case ctx.Err() != nil || err == nil:
+			return
+		case errors.Is(err, eventlog.ErrUnavailable):
+			u.rt.cfg.Logger.Warn().Err(err).Str("unit", u.name).Str("feed", f.Name()).Msg("projection: reading failed, trying again")
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+			wait = min(2*wait, longest)
+		default:
+			select {
+			case out <- arrival{feed: f.Name(), err: err}:
+			case <-ctx.Done():
+			}
+			return
+		}
+	}
+}
+
+// following makes a reader follow where it has no end.
+func following(until uint64) eventlog.ReadOption {
+	if until == math.MaxUint64 {
+		return eventlog.Follow()
+	}
+	return eventlog.Until(until)
+}

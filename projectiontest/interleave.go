@@ -1,0 +1,183 @@
+package projectiontest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+// Rounds is how many interleavings are tried unless a call says otherwise.
+const Rounds = 100
+
+// placed is a commit with its place in its feed and its time, which are the
+// same in every interleaving.
+type placed struct {
+	Commit
+	seq uint64
+	at  time.Time
+}
+
+func (p placed) String() string {
+	return fmt.Sprintf("%s@%d %s %+v", p.Feed.Name(), p.seq, p.Key, p.Events)
+}
+
+func place(commits []Commit) []placed {
+	seq := make(map[*eventlog.Feed]uint64)
+	out := make([]placed, len(commits))
+	now := Epoch
+	for i, c := range commits {
+		seq[c.Feed]++
+		if !c.Time.IsZero() {
+			now = c.Time
+		}
+		out[i] = placed{c, seq[c.Feed], now}
+		now = now.Add(time.Second)
+	}
+	return out
+}
+
+// Interleavings checks that the projections come to one state from these
+// commits, in whatever way those of different feeds are interleaved: between
+// feeds there is no order. Within a feed they are in the order given. It tries
+// Rounds random interleavings; the seed is fixed, so a failure comes again.
+// A counter-example is made as small as it gets: two commits of different
+// feeds, one behind the other and the other way round, and of the rest what is
+// needed.
+func Interleavings(t testing.TB, commits []Commit, projections ...projection.Projection) {
+	t.Helper()
+	r, err := newRun(projections)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := interleave(r, place(commits), rand.New(rand.NewPCG(1, uint64(len(commits)))))
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case found != nil:
+		t.Error(found.String())
+	}
+}
+
+// clash is two orders of the same commits that lead to different states.
+type clash struct {
+	a, b []placed
+	diff string
+}
+
+func (c *clash) String() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "the interleaving of feeds shows. %d commits in two orders:\n", len(c.a))
+	for i := range c.a {
+		mark := ""
+		if c.a[i].String() != c.b[i].String() {
+			mark = fmt.Sprintf("   | %s", c.b[i])
+		}
+		fmt.Fprintf(&s, "\t%s%s\n", c.a[i], mark)
+	}
+	s.WriteString("lead to:" + c.diff)
+	return s.String()
+}
+
+func interleave(r *run, commits []placed, rnd *rand.Rand) (*clash, error) {
+	want, err := play(r, commits)
+	if err != nil {
+		return nil, err
+	}
+	for range Rounds {
+		other := shuffled(commits, rnd)
+		got, err := play(r, other)
+		if err != nil {
+			return nil, err
+		}
+		if difference(want, got) != "" {
+			return shrink(r, commits, other)
+		}
+	}
+	return nil, nil
+}
+
+// shuffled is a random interleaving that keeps each feed's order.
+func shuffled(commits []placed, rnd *rand.Rand) []placed {
+	queues := make(map[*eventlog.Feed][]placed)
+	feeds := make([]*eventlog.Feed, len(commits))
+	for i, c := range commits {
+		queues[c.Feed] = append(queues[c.Feed], c)
+		feeds[i] = c.Feed
+	}
+	rnd.Shuffle(len(feeds), func(i, j int) { feeds[i], feeds[j] = feeds[j], feeds[i] })
+	out := make([]placed, len(feeds))
+	for i, f := range feeds {
+		out[i], queues[f] = queues[f][0], queues[f][1:]
+	}
+	return out
+}
+
+// shrink makes a counter-example small. First it walks from one order to the
+// other by swaps of neighbours: one of them makes the difference. Then it
+// leaves out what that doesn't need.
+func shrink(r *run, a, b []placed) (*clash, error) {
+	at := make(map[string]int, len(b))
+	for i, c := range b {
+		at[c.String()] = i
+	}
+	cur := slices.Clone(a)
+	before, err := play(r, cur)
+	if err != nil {
+		return nil, err
+	}
+	c := &clash{}
+	for i := 0; c.a == nil && i < len(cur)-1; {
+		if at[cur[i].String()] < at[cur[i+1].String()] {
+			i++
+			continue
+		}
+		next := slices.Clone(cur)
+		next[i], next[i+1] = next[i+1], next[i]
+		after, err := play(r, next)
+		if err != nil {
+			return nil, err
+		}
+		if diff := difference(before, after); diff != "" {
+			c = &clash{cur, next, diff}
+		}
+		cur, i = next, max(0, i-1)
+	}
+	for i := 0; i < len(c.a); {
+		smaller, err := c.without(r, c.a[i].String())
+		if err != nil {
+			return nil, err
+		}
+		if smaller == nil {
+			i++
+			continue
+		}
+		c, i = smaller, 0
+	}
+	return c, nil
+}
+
+// without is the clash with one commit fewer, nil where that isn't one.
+func (c *clash) without(r *run, name string) (*clash, error) {
+	drop := func(all []placed) []placed {
+		return slices.DeleteFunc(slices.Clone(all), func(p placed) bool { return p.String() == name })
+	}
+	smaller := &clash{a: drop(c.a), b: drop(c.b)}
+	x, err := play(r, smaller.a)
+	if err != nil {
+		return nil, err
+	}
+	y, err := play(r, smaller.b)
+	if err != nil {
+		return nil, err
+	}
+	if smaller.diff = difference(x, y); smaller.diff == "" {
+		return nil, nil
+	}
+	return smaller, nil
+}

@@ -1,0 +1,130 @@
+package projectiontest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+// Epoch is the time of a kit's first commit; each further one is a second
+// later, unless At says otherwise.
+var Epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Feed makes a feed without a log. It fails the test where the options are
+// wrong.
+func Feed(t testing.TB, name string, opts ...eventlog.FeedOption) *eventlog.Feed {
+	t.Helper()
+	f, err := eventlog.Offline(name, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Commit is one that a test makes up.
+type Commit struct {
+	Feed   *eventlog.Feed
+	Key    string
+	Events []any
+	Time   time.Time // zero: a second after the one before
+}
+
+// On is a Commit.
+func On(feed *eventlog.Feed, key string, events ...any) Commit {
+	return Commit{Feed: feed, Key: key, Events: events}
+}
+
+// Kit steps commits through projections: Given what was, When something
+// comes, Then it shows. It isn't safe for concurrent use.
+type Kit struct {
+	t   testing.TB
+	run *run
+}
+
+// New makes a kit of fresh projections, all that read one another. The
+// projections can't be started any more.
+func New(t testing.TB, projections ...projection.Projection) *Kit {
+	t.Helper()
+	r, err := newRun(projections)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Kit{t: t, run: r}
+}
+
+// Reset makes the projections empty, for the next case.
+func (k *Kit) Reset() *Kit {
+	k.run.reset()
+	return k
+}
+
+// Given applies a commit of these events, which must succeed.
+func (k *Kit) Given(feed *eventlog.Feed, key string, events ...any) *Kit {
+	k.t.Helper()
+	if _, err := k.run.apply(On(feed, key, events...)); err != nil {
+		k.t.Fatalf("given %s/%s %+v: %v", feed.Name(), key, events, err)
+	}
+	return k
+}
+
+// At sets the time of the next commit.
+func (k *Kit) At(at time.Time) *Kit {
+	k.run.now = at
+	return k
+}
+
+// When applies a commit of these events; what it did is asked by Then or
+// Fails.
+func (k *Kit) When(feed *eventlog.Feed, key string, events ...any) *Result {
+	k.t.Helper()
+	o, err := k.run.apply(On(feed, key, events...))
+	return &Result{t: k.t, outcome: o, err: err}
+}
+
+// Then checks the state.
+func (k *Kit) Then(checks ...Check) *Kit {
+	k.t.Helper()
+	check(k.t, nil, checks)
+	return k
+}
+
+// run is a rehearsal with its sequences and its clock.
+type run struct {
+	*projection.Rehearsal
+	seq map[*eventlog.Feed]uint64
+	now time.Time
+}
+
+func newRun(projections []projection.Projection) (*run, error) {
+	r, err := projection.Rehearse(projections...)
+	if err != nil {
+		return nil, err
+	}
+	return &run{Rehearsal: r, seq: make(map[*eventlog.Feed]uint64), now: Epoch}, nil
+}
+
+func (r *run) reset() {
+	r.Rehearsal.Reset()
+	clear(r.seq)
+	r.now = Epoch
+}
+
+func (r *run) apply(c Commit) (*projection.Outcome, error) {
+	at := c.Time
+	if at.IsZero() {
+		at = r.now
+	}
+	r.now = at.Add(time.Second)
+	return r.applyAt(c, r.seq[c.Feed]+1, at)
+}
+
+func (r *run) applyAt(c Commit, seq uint64, at time.Time) (*projection.Outcome, error) {
+	r.seq[c.Feed] = seq
+	commit, err := c.Feed.Rehearse(eventlog.Draft{Key: c.Key, Events: c.Events}, seq, at)
+	if err != nil {
+		return nil, err
+	}
+	return r.Apply(commit)
+}

@@ -1,0 +1,145 @@
+package projectiontest
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+type (
+	set  struct{ N int }
+	note struct{ N int }
+)
+
+// bench is two feeds and a table over both.
+type twoFeeds struct{ sets, notes *eventlog.Feed }
+
+func newTwo(t *testing.T) twoFeeds {
+	return twoFeeds{Feed(t, "sets", eventlog.Type[set]("set")), Feed(t, "notes", eventlog.Type[note]("note"))}
+}
+
+// table adds up what both feeds say; a last writer wins where last is set.
+func (f twoFeeds) table(last bool, opts ...projection.TableOption) *projection.Table[string, int] {
+	t := projection.NewTable[string, int]("sum", opts...)
+	add := func(tx *projection.Tx[string, int], key string, n int) error {
+		if last && n > 5 {
+			tx.Put(key, n)
+		} else {
+			tx.Put(key, tx.Value(key)+n)
+		}
+		return nil
+	}
+	projection.On(t, f.sets, func(tx *projection.Tx[string, int], e eventlog.Event, d set) error { return add(tx, e.Key, d.N) })
+	projection.On(t, f.notes, func(tx *projection.Tx[string, int], e eventlog.Event, d note) error { return add(tx, e.Key, d.N) })
+	return t
+}
+
+func (f twoFeeds) commits() []Commit {
+	var all []Commit
+	for i := range 10 {
+		key := string(rune('a' + i%3))
+		all = append(all, On(f.sets, key, set{i % 5}), On(f.notes, key, note{i % 4}))
+	}
+	return all
+}
+
+func TestInterleavings(t *testing.T) {
+	f := newTwo(t)
+	Interleavings(t, f.commits(), f.table(true)) // nothing above 5: it adds
+
+	// One event that replaces: the counter-example is it and one other.
+	commits := append(f.commits(), On(f.sets, "b", set{9}))
+	commits = append(commits, f.commits()...)
+	r, err := newRun([]projection.Projection{f.table(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := interleave(r, place(commits), rand.New(rand.NewPCG(1, 2)))
+	if err != nil || c == nil {
+		t.Fatal(c, err)
+	}
+	if len(c.a) != 2 || c.a[0].Feed == c.a[1].Feed || c.a[0].Key != "b" || c.a[1].Key != "b" || c.a[0].String() != c.b[1].String() || !strings.Contains(c.String(), "sum b: ") {
+		t.Errorf("not the smallest example: %s", c)
+	}
+}
+
+func TestDeterministic(t *testing.T) {
+	f := newTwo(t)
+	build := func(handle func(tx *projection.Tx[string, int64], n int64)) func() []projection.Projection {
+		return func() []projection.Projection {
+			table := projection.NewTable[string, int64]("odd")
+			projection.On(table, f.sets, func(tx *projection.Tx[string, int64], _ eventlog.Event, d set) error {
+				handle(tx, int64(d.N))
+				return nil
+			})
+			return []projection.Projection{table}
+		}
+	}
+	Deterministic(t, build(func(tx *projection.Tx[string, int64], n int64) { tx.Put("n", tx.Value("n")+n) }), f.commits()[0], f.commits()[2])
+	kept := int64(0)
+	many := map[string]int64{"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "g": 7, "h": 8}
+	for what, handle := range map[string]func(tx *projection.Tx[string, int64], n int64){
+		"the day":     func(tx *projection.Tx[string, int64], n int64) { tx.Put("n", time.Now().Unix()/86400) },
+		"random":      func(tx *projection.Tx[string, int64], n int64) { tx.Put("n", rand.Int64()) },
+		"state aside": func(tx *projection.Tx[string, int64], n int64) { kept++; tx.Put("n", kept) },
+		"map order": func(tx *projection.Tx[string, int64], n int64) {
+			for _, v := range many {
+				tx.Put("n", tx.Value("n")*3+v)
+			}
+		},
+	} {
+		if problem := determinism(t, build(handle), []Commit{On(f.sets, "k", set{1})}); !strings.Contains(problem, "odd n: ") {
+			t.Errorf("%s: %q", what, problem)
+		}
+	}
+}
+
+func TestRecorded(t *testing.T) {
+	f := newTwo(t)
+	file := filepath.Join(t.TempDir(), "history", "sum.txt")
+	try := func(last, write bool, commits []Commit, opts ...projection.TableOption) string {
+		if err := recorded(file, commits, []projection.Projection{f.table(last, opts...)}, write); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	commits := append(f.commits(), On(f.sets, "b", set{9}))
+	for i, step := range []struct{ got, want string }{
+		{try(false, false, commits), "isn't recorded"},
+		{try(false, true, commits), ""},
+		{try(false, false, commits), ""},
+		{try(true, false, commits), "have changed, and its version 0 has not"},
+		{try(true, true, commits), "have changed, and its version 0 has not"},
+		{try(false, true, commits[1:]), "histories stay"},
+		{try(true, false, commits, projection.Version(1)), "is of other versions"},
+		{try(true, true, commits, projection.Version(1)), ""},
+		{try(true, false, commits, projection.Version(1)), ""},
+		{try(false, false, commits, projection.Version(1)), "\n\t- "},
+	} {
+		if (step.want == "") != (step.got == "") || !strings.Contains(step.got, step.want) {
+			t.Errorf("step %d: %q, want %q", i, step.got, step.want)
+		}
+	}
+	if err := os.WriteFile(file, []byte("# tidemark history 1\nrow x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := try(true, false, commits); !strings.Contains(got, "line 2 isn't one") {
+		t.Error(got)
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	f.Add("# tidemark history 1\ncommit \"x\"\nprojection a version 1\nrow \"k\" 1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := parseRecord(text)
+		if err == nil && len(r.rows) > len(r.versions) {
+			t.Errorf("rows without a projection: %+v", r)
+		}
+	})
+}
