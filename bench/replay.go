@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -16,17 +17,44 @@ func replayCases() []*benchCase {
 		replayCase("replay/typed", "the whole log through Feed.Commits, events decoded by methods"+against,
 			decodePosted, eventlog.Type[posted](eventName)),
 		replayCase("replay/typed-reflect", "the whole log through Feed.Commits, events decoded by reflection"+against,
-			func(e eventlog.Event) (uint64, error) {
-				p, err := eventlog.Decode[postedPlain](e)
-				return p.Cents, err
-			}, eventlog.Type[postedPlain](eventName)),
-		packedCase(), clusterReplayCase(), memoryCase(),
+			decodePlain, eventlog.Type[postedPlain](eventName)),
+		aheadCase(), packedCase(), clusterReplayCase(), memoryCase(),
 	}
 }
 
 func decodePosted(e eventlog.Event) (uint64, error) {
 	p, err := eventlog.Decode[posted](e)
 	return p.Cents, err
+}
+
+func decodePlain(e eventlog.Event) (uint64, error) {
+	p, err := eventlog.Decode[postedPlain](e)
+	return p.Cents, err
+}
+
+// aheadCase is what decoding on idle processors gains where decoding takes
+// long.
+func aheadCase() *benchCase {
+	replay := func(ctx context.Context, e *env, c *clock, workers int) (s sample, err error) {
+		dir, err := e.log(ctx)
+		if err != nil {
+			return s, err
+		}
+		o, err := openOurs(ctx, dir, eventlog.Type[postedPlain](eventName))
+		if err != nil {
+			return s, err
+		}
+		defer o.close()
+		return o.replay(ctx, c, decodePlain, eventlog.DecodeAhead(workers))
+	}
+	return &benchCase{
+		name: "replay/ahead", about: "replay/typed-reflect with events decoded ahead, against the same with DecodeAhead(0)",
+		unit: unitEvents,
+		ours: func(ctx context.Context, e *env, c *clock) (sample, error) {
+			return replay(ctx, e, c, runtime.GOMAXPROCS(0))
+		},
+		base: func(ctx context.Context, e *env, c *clock) (sample, error) { return replay(ctx, e, c, 0) },
+	}
 }
 
 // decoder decodes an event and returns its amount; nil where events are not
@@ -67,12 +95,12 @@ func replayDir(ctx context.Context, dir string, c *clock, decode decoder, types 
 	return o.replay(ctx, c, decode)
 }
 
-func (o *ours) replay(ctx context.Context, c *clock, decode decoder) (s sample, err error) {
+func (o *ours) replay(ctx context.Context, c *clock, decode decoder, opts ...eventlog.ReadOption) (s sample, err error) {
 	var cents uint64
 	if err := c.start(); err != nil {
 		return s, err
 	}
-	for cm, err := range o.feed.Commits(ctx) {
+	for cm, err := range o.feed.Commits(ctx, opts...) {
 		if err != nil {
 			return s, err
 		}

@@ -41,19 +41,22 @@ func fillBlobs(t *testing.T, n, keys, largest int) (f *Feed, dir string) {
 	dir = t.TempDir()
 	f = openBlobs(t, dir)
 	rnd := rand.New(rand.NewPCG(uint64(n), 4))
-	var last *Pending
+	var pending []*Pending // of each: keys don't wait for one another
 	for i := range n {
 		d := Draft{Key: fmt.Sprint("k", rnd.IntN(keys)), Events: []any{load{bytes.Repeat([]byte{byte(i)}, rnd.IntN(largest))}}}
 		if rnd.IntN(3) == 0 {
 			d.ID, d.Causation = fmt.Sprint("id-", i), "because"
 		}
-		var err error
-		if last, err = f.AppendAsync(t.Context(), d); err != nil {
+		p, err := f.AppendAsync(t.Context(), d)
+		if err != nil {
 			t.Fatal(err)
 		}
+		pending = append(pending, p)
 	}
-	if _, err := last.Wait(t.Context()); err != nil {
-		t.Fatal(err)
+	for _, p := range pending {
+		if _, err := p.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return reopen(t, f, dir), dir
 }

@@ -56,6 +56,8 @@ var rules = []rule{
 		reason: "reads the source, and needs none of it"},
 	{packages: "internal/causal", may: []string{"timeframe"},
 		reason: "decides on timeframes alone, for readers of the log and for projections"},
+	{packages: "internal/fastcodec", tests: []string{"eventlog"},
+		reason: "an example of event types; its types know nothing of the log"},
 	{packages: "internal/stephook", may: []string{"eventlog", "timeframe", "internal/causal"},
 		reason: "what the benchmarks ask of projection beyond its API; projection fills it in"},
 	{packages: "internal/logtest", may: []string{"eventlog", "timeframe", "internal/causal"},
