@@ -2,6 +2,7 @@ package projection
 
 import (
 	"bytes"
+	"maps"
 	"testing"
 
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -29,10 +30,7 @@ func TestCutsMemoryServesAgain(t *testing.T) {
 			for i := range rapid.IntRange(0, 6).Draw(rt, "changes") {
 				change(i)
 			}
-			want := make(map[string]int)
-			for k, v := range table.All() {
-				want[k] = v
-			}
+			want := maps.Collect(table.All())
 			c := table.cut()
 			for i := range rapid.IntRange(0, 6).Draw(rt, "while it is saved") {
 				change(100 + i)
