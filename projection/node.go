@@ -117,6 +117,10 @@ type capture interface {
 	digest() (snapshot.Digest, error)
 }
 
+// releaser is a capture whose memory serves again. release is called at most
+// once, and last.
+type releaser interface{ release() }
+
 // feedNames are the feeds that the node reads, in order.
 func (n *node) feedNames() []string {
 	names := make([]string, 0, len(n.feeds))

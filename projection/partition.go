@@ -171,6 +171,14 @@ func (c partedCut) encode() (all []snapshot.Change, sum snapshot.Digest, err err
 	return sorted(all), sum, nil
 }
 
+func (c partedCut) release() {
+	for _, part := range c {
+		if r, ok := part.(releaser); ok {
+			r.release()
+		}
+	}
+}
+
 func (c partedCut) digest() (sum snapshot.Digest, err error) {
 	for _, part := range c {
 		digest, err := part.digest()

@@ -60,6 +60,16 @@ func (j *saveJob) encode(u *unit) error {
 	return nil
 }
 
+// release gives the memory of the captures back that aren't counted as
+// unsaved again.
+func (j *saveJob) release() {
+	j.eachNode(func(_ *node, part capture, left error) {
+		if r, ok := part.(releaser); ok && left == nil {
+			r.release()
+		}
+	})
+}
+
 // moved reports whether an error says that somebody else has moved the head, or
 // that what the save was to stand on is gone.
 func moved(err error) bool {

@@ -153,6 +153,9 @@ func (s *saver) discard() {
 		for _, left := range job.left {
 			err = left
 		}
+		if err == nil {
+			job.release()
+		}
 		s.results <- saveResult{job: job, err: err}
 	})
 }
@@ -183,6 +186,9 @@ func (s *saver) start(l *lease.Lease) {
 		defer cancel()
 		m, err := job.save(ctx, s.u)
 		fenced(ctx, l, err)
+		if err == nil {
+			job.release()
+		}
 		s.results <- saveResult{job: job, manifest: m, err: err}
 	})
 }

@@ -30,7 +30,8 @@ type Table[K comparable, V any] struct {
 	undo  []undo[K, V] // of the commit that is being applied
 	epoch uint64       // of the present cut
 	dirty []touched[K, V]
-	whole bool // all rows are in dirty
+	whole bool                           // all rows are in dirty
+	spare atomic.Pointer[tableCut[K, V]] // of an earlier cut, empty
 
 	expected int          // rows, by the next load
 	sized    atomic.Int64 // rows, when a status last saw them
