@@ -24,7 +24,7 @@ const childServer = "server"
 
 func childServe(args []string) error {
 	if len(args) < 5 {
-		return fmt.Errorf("%w: server NAME DIR PORT ROUTE...", errUsage)
+		return fmt.Errorf("%w: server NAME DIR PORT and one ROUTE or more", errUsage)
 	}
 	port, err := strconv.Atoi(args[3])
 	if err != nil {

@@ -32,7 +32,7 @@ func mergeFeeds(t testing.TB, log *eventlog.Log, names ...string) (feeds []*even
 func seen(t testing.TB, f *eventlog.Feed, positions string) eventlog.Position {
 	t.Helper()
 	m := map[string]uint64{}
-	for _, s := range strings.Fields(positions) {
+	for s := range strings.FieldsSeq(positions) {
 		name, n, _ := strings.Cut(s, "@")
 		var seq uint64
 		if _, err := fmt.Sscan(n, &seq); err != nil {

@@ -46,7 +46,7 @@ func (f *Feed) serverError(ctx context.Context, op string, err error) error {
 		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, err)
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, err)
+		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, context.Cause(ctx))
 	}
 	if f.closed.Load() || errors.Is(err, nats.ErrConnectionClosed) {
 		return fmt.Errorf("eventlog: %s on feed %q: %w", op, f.name, ErrClosed)

@@ -2,6 +2,7 @@ package projectiontest
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -72,8 +73,6 @@ func trace(build func() []projection.Projection, commits []placed) (map[string]s
 	if err != nil {
 		return nil, err
 	}
-	for k, v := range state {
-		rows[k] = v
-	}
+	maps.Copy(rows, state)
 	return rows, nil
 }
