@@ -25,6 +25,11 @@ func openAgain(err error, since time.Duration, patience time.Duration) bool {
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return true
 	}
+	if errors.Is(err, nats.ErrTimeout) {
+		// A request that is sent in the middle of an election can get lost in
+		// silence. One more, which finds what the first may have done.
+		return since < 2*patience
+	}
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case !ok:

@@ -29,7 +29,8 @@ func TestOpenAgain(t *testing.T) {
 		{"a full server", api(503, codeServerFull), 0, false},
 		{"no storage", api(503, codeStorageFull), 0, false},
 		{"overlapping subjects", api(400, codeSubjectsOverlap), 0, false},
-		{"silence", nats.ErrTimeout, 0, false},
+		{"silence", nats.ErrTimeout, time.Second, true},
+		{"silence again", nats.ErrTimeout, 2 * time.Second, false},
 		{"something else", errors.New("x"), 0, false},
 	} {
 		if got := openAgain(c.err, c.since, time.Second); got != c.want {
