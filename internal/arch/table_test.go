@@ -44,7 +44,7 @@ var rules = []rule{
 		reason: "an outbox is a projection, and its effects are carried out by the holder of a lease"},
 	{packages: "process", may: []string{"effect", "eventlog", "projection", "lease", "snapshot", "dependants", "timeframe", "internal/..."},
 		reason: "a process manager is a projection whose effects are appends"},
-	{packages: "projectiontest", may: []string{"projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
+	{packages: "projectiontest", may: []string{"effect", "process", "projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
 		reason: "what a user's tests import: it steps projections, and runs no server"},
 	{packages: "cmd/demo/...", may: []string{"cmd/demo/...", "backup", "command", "effect", "process", "projection", "eventlog", "snapshot", "lease", "dependants", "timeframe", "internal/..."},
 		reason: "a user of the whole library; nobody imports a command"},
