@@ -38,6 +38,7 @@ func (t *Table[K, V]) load(entries iter.Seq2[snapshot.Change, error], m migratio
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.whole, t.undo, t.digest = f.rows, f.dirty, !clean, nil, f.digest
+	t.gathered, t.joined = nil, nil
 	t.replaced()
 	return nil
 }
@@ -46,6 +47,7 @@ func (t *Table[K, V]) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.whole, t.undo, t.digest = make(map[K]*row[V]), nil, false, nil, snapshot.Digest{}
+	t.gathered, t.joined = nil, nil
 	t.replaced()
 }
 
