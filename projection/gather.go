@@ -15,8 +15,7 @@ type gathering[K comparable, V any] struct {
 	epoch uint64 // of the cut in which it began
 	from  map[K]*row[V]
 	rows  []touched[K, V]
-	kept  []kept[V] // of rows, by index
-	ended bool      // set before it is handed back to the unit's goroutine
+	ended bool // set before it is handed back to the unit's goroutine
 }
 
 // gatherer is a state of which everything can be gathered. begin is called by
@@ -34,13 +33,12 @@ func (g *gathering[K, V]) run(t *Table[K, V]) {
 	t.mu.RLock()
 	n := len(g.from)
 	t.mu.RUnlock()
-	g.rows, g.kept = make([]touched[K, V], 0, n), make([]kept[V], 0, n)
+	g.rows = make([]touched[K, V], 0, n)
 	left := gatherSlice
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for k, r := range g.from { // a map may be changed between two steps of its iteration
-		g.rows = append(g.rows, touched[K, V]{k, r})
-		g.kept = append(g.kept, kept[V]{r.value, true})
+		g.rows = append(g.rows, touched[K, V]{key: k, row: r, value: r.value})
 		if left--; left == 0 {
 			left = gatherSlice
 			t.mu.RUnlock()
@@ -76,11 +74,11 @@ func (c *tableCut[K, V]) join() {
 	n := 0
 	for i := range g.rows {
 		if _, ok := changed[g.rows[i].row]; !ok {
-			g.rows[n], g.kept[n] = g.rows[i], g.kept[i]
+			g.rows[n] = g.rows[i]
 			n++
 		}
 	}
-	c.rows, c.kept = append(g.rows[:n], c.rows...), append(g.kept[:n], c.kept...)
+	c.rows = append(g.rows[:n], c.rows...)
 }
 
 // encodedWhole says that the capture was of all rows, and is encoded.
