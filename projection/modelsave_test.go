@@ -137,6 +137,9 @@ func TestModelDamage(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
+	if err := m.View(func(*blob) { panic("no") }); err == nil || m.torn.Load() {
+		t.Errorf("a view that panics: %v", err)
+	}
 }
 
 type ticked struct{ N int }
