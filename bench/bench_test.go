@@ -86,7 +86,7 @@ func TestEveryCase(t *testing.T) {
 // does all of the work.
 func TestBaselineCandidates(t *testing.T) {
 	if testing.Short() {
-		t.Skip("the ways that are used first are in TestEveryCase")
+		t.Skip("runs every candidate for a baseline, some seconds; TestEveryCase runs the first of each")
 	}
 	e := quickEnv(t)
 	check := func(what any, s sample, err error, want int) {

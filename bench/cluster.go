@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/natstest"
 )
 
 // replicas is the size of the cluster, and of its streams.
@@ -49,9 +50,6 @@ func clusterCase() *benchCase {
 				if r.js, err = jetstream.New(r.nc); err != nil {
 					return err
 				}
-				if err := awaitCluster(ctx, r.js); err != nil {
-					return err
-				}
 				if err := r.create(ctx); err != nil {
 					return err
 				}
@@ -61,20 +59,6 @@ func clusterCase() *benchCase {
 			return s, err
 		},
 		note: func() string { return "PublishMsg, loopback TCP" },
-	}
-}
-
-// awaitCluster waits until the cluster has a leader.
-func awaitCluster(ctx context.Context, js jetstream.JetStream) error {
-	for {
-		_, err := js.AccountInfo(ctx)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-		}
 	}
 }
 
@@ -119,39 +103,21 @@ func withCluster(ctx context.Context, e *env, f func(urls string) error) error {
 		}
 		urls = append(urls, s.ClientURL())
 	}
-	for !meetsQuorum(servers) {
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	all := strings.Join(urls, ",")
+	if err := natstest.AwaitPlacement(ctx, all, replicas); err != nil {
+		return err
 	}
-	return f(strings.Join(urls, ","))
-}
-
-// meetsQuorum says whether all servers are current with a leader.
-func meetsQuorum(servers []*server.Server) bool {
-	leaders, current := 0, 0
-	for _, s := range servers {
-		if s.JetStreamIsLeader() {
-			leaders++
-		}
-		if s.JetStreamIsCurrent() {
-			current++
-		}
-	}
-	return leaders == 1 && current == len(servers)
+	return f(all)
 }
 
 // freeRoutes finds ports for the servers' routes.
 func freeRoutes() (routes []*url.URL, err error) {
 	for range replicas {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := natstest.FreePort()
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close()
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", fmt.Sprint(port))})
 	}
 	return routes, nil
 }

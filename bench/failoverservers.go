@@ -14,8 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/internal/natstest"
 )
 
 // childServer is the first argument of a child that is a server of a cluster:
@@ -57,7 +56,7 @@ type servers struct {
 	all  map[string]*exec.Cmd
 }
 
-// startServers starts three, and waits until they have a leader.
+// startServers starts three, and waits until they take streams.
 func startServers(ctx context.Context, dir string) (_ *servers, err error) {
 	cl := &servers{all: make(map[string]*exec.Cmd)}
 	defer func() {
@@ -108,29 +107,7 @@ func startServers(ctx context.Context, dir string) (_ *servers, err error) {
 		}
 	}
 	cl.urls = strings.Join(urls, ",")
-	return cl, cl.settle(ctx)
-}
-
-// settle waits until the cluster has a leader.
-func (cl *servers) settle(ctx context.Context) error {
-	nc, err := nats.Connect(cl.urls)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	for {
-		// A question from before the election is never answered.
-		ask, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-		_, err := js.AccountInfo(ask)
-		cancel()
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-	}
+	return cl, natstest.AwaitPlacement(ctx, cl.urls, replicas)
 }
 
 // killLeader kills the server that leads the feed's stream.

@@ -16,7 +16,7 @@ import (
 // plain loops over all events: after following and after a restart.
 func TestNexmark(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many logs are opened")
+		t.Skip("opens a log for each of a hundred cases, some seconds; TestEveryCase runs the queries")
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		ctx := logtest.Context(t)

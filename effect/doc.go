@@ -46,5 +46,5 @@
 // (some 100 to 200 bytes each) until the feed is trimmed.
 //
 // Files: outbox.go (intents), outcome.go (records), run.go, schedule.go,
-// mark.go (versions), parked.go, options.go.
+// mark.go (versions), parked.go, rehearse.go (without a log), options.go.
 package effect

@@ -51,7 +51,8 @@ type Options struct {
 	Logger *zerolog.Logger
 }
 
-func (o Options) withDefaults(log *eventlog.Log) (Options, error) {
+// plain fills in what doesn't need a log.
+func (o Options) plain() (Options, error) {
 	if o.Attempts < 0 || o.Backoff < 0 || o.MaxBackoff < 0 || o.Timeout < 0 || o.Parallel < 0 || o.MarkEvery < 0 {
 		return o, fmt.Errorf("effect: %w: an option is negative", ErrInvalid)
 	}
@@ -61,6 +62,14 @@ func (o Options) withDefaults(log *eventlog.Log) (Options, error) {
 	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
 	o.Parallel = cmp.Or(o.Parallel, 16)
 	o.MarkEvery = cmp.Or(o.MarkEvery, 30*time.Second)
+	return o, nil
+}
+
+func (o Options) withDefaults(log *eventlog.Log) (Options, error) {
+	o, err := o.plain()
+	if err != nil {
+		return o, err
+	}
 	if o.Logger == nil {
 		l := log.Logger()
 		o.Logger = &l

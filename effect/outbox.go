@@ -37,15 +37,19 @@ func New[I any](ctx context.Context, log *eventlog.Log, name string, version uin
 	if log == nil {
 		return nil, fmt.Errorf("effect: %w: nil log", ErrInvalid)
 	}
-	feed, err := outcomes(ctx, log, name)
+	feed, err := log.Feed(ctx, name+"-outcomes", outcomeTypes()...)
 	if err != nil {
 		return nil, fmt.Errorf("effect: outbox %q: %w", name, err)
 	}
-	o := &Outbox[I]{name: name, log: log, version: version, outcomes: feed}
+	return newOutbox[I](log, feed, name, version), nil
+}
+
+func newOutbox[I any](log *eventlog.Log, outcomes *eventlog.Feed, name string, version uint64) *Outbox[I] {
+	o := &Outbox[I]{name: name, log: log, version: version, outcomes: outcomes}
 	o.table = projection.NewTable[string, record[I]](name, projection.Version(version))
 	o.Projection = o.table
 	o.follow()
-	return o, nil
+	return o
 }
 
 // Name is the outbox's.

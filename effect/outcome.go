@@ -72,12 +72,13 @@ type record[I any] struct {
 	Mark      *Marked   // of markKey
 }
 
-// outcomes opens the feed.
-func outcomes(ctx context.Context, log *eventlog.Log, name string) (*eventlog.Feed, error) {
-	return log.Feed(ctx, name+"-outcomes",
+// outcomeTypes are those of the feed.
+func outcomeTypes() []eventlog.FeedOption {
+	return []eventlog.FeedOption{
 		eventlog.Type[Done]("done"), eventlog.Type[Failed]("failed"), eventlog.Type[GaveUp]("gave-up"),
 		eventlog.Type[Retried]("retried"), eventlog.Type[Dropped]("dropped"), eventlog.Type[Passed]("passed"),
-		eventlog.Type[Marked]("marked"))
+		eventlog.Type[Marked]("marked"),
+	}
 }
 
 // follow lets the table handle the outcomes.

@@ -26,10 +26,13 @@ func (o *Outbox[I]) Parked() []Parked[I] {
 			out = append(out, Parked[I]{Effect: effectOf(id, &r), Error: r.Error, Since: r.Since})
 		}
 	}
-	slices.SortFunc(out, func(a, b Parked[I]) int {
-		return cmp.Or(cmp.Compare(a.Cause.Feed, b.Cause.Feed), cmp.Compare(a.Cause.Seq, b.Cause.Seq), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortFunc(out, func(a, b Parked[I]) int { return inOrder(a.Effect, b.Effect) })
 	return out
+}
+
+// inOrder is the order of the effects' events.
+func inOrder[I any](a, b Effect[I]) int {
+	return cmp.Or(cmp.Compare(a.Cause.Feed, b.Cause.Feed), cmp.Compare(a.Cause.Seq, b.Cause.Seq), cmp.Compare(a.ID, b.ID))
 }
 
 // Pending is how many effects are wanted and neither ended nor given up.

@@ -24,10 +24,13 @@ type Effect[I any] struct {
 	Time   time.Time         // when that was stored
 	// Attempt counts from 1; attempts that left no outcome aren't counted.
 	Attempt int
+	// NotBefore is the time before which it isn't carried out; zero where
+	// there is none.
+	NotBefore time.Time
 }
 
 func effectOf[I any](id string, r *record[I]) Effect[I] {
-	return Effect[I]{ID: id, Intent: r.Intent, Key: r.Key, Cause: eventlog.Position{Feed: r.Feed, Seq: r.Seq}, Time: r.Time, Attempt: r.Attempts + 1}
+	return Effect[I]{ID: id, Intent: r.Intent, Key: r.Key, Cause: eventlog.Position{Feed: r.Feed, Seq: r.Seq}, Time: r.Time, Attempt: r.Attempts + 1, NotBefore: r.NotBefore}
 }
 
 // finalTimeout bounds what Run does when its context has ended.
@@ -44,6 +47,9 @@ const finalTimeout = 5 * time.Second
 func (o *Outbox[I]) Run(ctx context.Context, do func(ctx context.Context, e Effect[I]) error, opts Options) error {
 	if do == nil {
 		return fmt.Errorf("effect: outbox %q: %w: nothing that carries out", o.name, ErrInvalid)
+	}
+	if o.log == nil {
+		return fmt.Errorf("effect: outbox %q: %w", o.name, eventlog.ErrOffline)
 	}
 	opts, err := opts.withDefaults(o.log)
 	if err != nil {
@@ -157,13 +163,7 @@ func (r *runner[I]) note(c *projection.Change[string, record[I]]) {
 		r.plan.drop(c.Key)
 		return
 	}
-	due := v.NotBefore
-	if v.Attempts > 0 {
-		if t := v.Since.Add(r.opts.wait(v.Attempts)); t.After(due) {
-			due = t
-		}
-	}
-	r.plan.want(c.Key, v.Last, v.Seq, due)
+	r.plan.want(c.Key, v.Last, v.Seq, v.due(&r.opts))
 }
 
 // start begins what is due, and returns what tells when more is.
@@ -191,18 +191,11 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (again time.Duration) {
 	}
 	outcome := any(Passed{Version: r.o.version})
 	if !r.mark.passes(&row.Feed, row.Seq, row.Last) {
-		err := r.carry(ctx, effectOf(j.id, &row))
+		err := carry(ctx, effectOf(j.id, &row), r.do, r.opts.Timeout)
 		if err != nil && ctx.Err() != nil {
 			return r.opts.Backoff // it was interrupted
 		}
-		switch n := row.Attempts + 1; {
-		case err == nil:
-			outcome = Done{Attempts: n}
-		case n >= r.opts.Attempts || errors.Is(err, ErrPermanent):
-			outcome = GaveUp{Attempts: n, Error: err.Error()}
-		default:
-			outcome = Failed{Attempts: n, Error: err.Error()}
-		}
+		outcome = outcomeOf(row.Attempts+1, err, r.opts.Attempts)
 	}
 	// What was carried out is recorded also when the lease or ctx has ended.
 	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
@@ -217,14 +210,25 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (again time.Duration) {
 	}
 }
 
+// outcomeOf is what becomes of an effect by its n-th attempt.
+func outcomeOf(n int, err error, most int) any {
+	switch {
+	case err == nil:
+		return Done{Attempts: n}
+	case n >= most || errors.Is(err, ErrPermanent):
+		return GaveUp{Attempts: n, Error: err.Error()}
+	}
+	return Failed{Attempts: n, Error: err.Error()}
+}
+
 // carry calls do.
-func (r *runner[I]) carry(ctx context.Context, e Effect[I]) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+func carry[I any](ctx context.Context, e Effect[I], do func(ctx context.Context, e Effect[I]) error, timeout time.Duration) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return r.do(ctx, e)
+	return do(ctx, e)
 }

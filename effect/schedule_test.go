@@ -73,7 +73,7 @@ func TestSchedule(t *testing.T) {
 			},
 			"again": func(t *rapid.T) {
 				if len(flying) == 0 {
-					t.Skip("none")
+					t.Skip("no attempt is under way: rapid takes another step")
 				}
 				j := flying[0]
 				flying = flying[1:]

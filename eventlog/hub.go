@@ -340,14 +340,15 @@ func (r *hubRun) failure() error {
 }
 
 // add makes m a member; h.mu is held. One of a key counts on the hub for what
-// comes behind upto, and has to find out what came before.
+// comes behind both m.pos and upto, and has to find out what came before: a hub
+// that lags would else tell it what it has.
 func (r *hubRun) add(m *member) {
 	m.pending = 0
 	if m.subject == "" {
 		r.all[m] = struct{}{}
 		return
 	}
-	m.pos = r.upto
+	m.pos = max(m.pos, r.upto)
 	if m.end != math.MaxUint64 {
 		r.bounded[m] = struct{}{}
 	}

@@ -123,7 +123,8 @@ func (t *tail) start(ctx context.Context) (err error) {
 	if err := t.recognise(ctx, after, st); err != nil {
 		return err
 	}
-	return t.ask()
+	t.ask()
+	return nil
 }
 
 // recognise makes sure that the log still has the message that reading goes
@@ -187,12 +188,12 @@ func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 }
 
 // ask keeps the server's supply of requests filled.
-func (t *tail) ask() error {
+func (t *tail) ask() {
 	t.mu.Lock()
 	n := tailBatch - t.asked - len(t.buf)
 	if n <= 0 || (t.asked > 0 && n < tailBatch/2) {
 		t.mu.Unlock()
-		return nil
+		return
 	}
 	if t.asked == 0 {
 		// Nothing was asked for, so the silence until now meant nothing.
@@ -208,7 +209,6 @@ func (t *tail) ask() error {
 	if err := nc.PublishRequest(t.f.log.api+".CONSUMER.MSG.NEXT."+t.f.stream+"."+t.consumer, inbox, []byte(req)); err != nil {
 		t.fail(err)
 	}
-	return nil
 }
 
 func (t *tail) fail(err error) {
@@ -244,7 +244,8 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 			t.buf, t.lent = t.lent[:0], out
 			t.idle = false
 			t.mu.Unlock()
-			return out, t.ask()
+			t.ask()
+			return out, nil
 		}
 		// What was asked for on a connection that broke doesn't come.
 		denied := errors.Is(t.broken, ErrDenied)
@@ -263,9 +264,7 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 		case idle:
 			return nil, nil
 		}
-		if err := t.ask(); err != nil {
-			return nil, err
-		}
+		t.ask()
 		timer.Reset(tailSilence)
 		select {
 		case <-t.arrived:

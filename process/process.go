@@ -59,11 +59,11 @@ func New[S any](ctx context.Context, log *eventlog.Log, name string, version uin
 	if err != nil {
 		return nil, fmt.Errorf("process %q: %w", name, err)
 	}
-	timers, err := log.Feed(ctx, name+"-timers", eventlog.Type[Fired]("fired"))
+	timers, err := log.Feed(ctx, name+"-timers", timerTypes()...)
 	if err != nil {
 		return nil, fmt.Errorf("process %q: timers: %w", name, err)
 	}
-	m := &Manager[S]{name: name, outbox: outbox, timers: timers, feeds: map[string]*eventlog.Feed{timers.Name(): timers}}
+	m := newManager[S](outbox, timers, name, version)
 	for _, f := range feeds {
 		switch {
 		case f == nil:
@@ -73,6 +73,13 @@ func New[S any](ctx context.Context, log *eventlog.Log, name string, version uin
 		}
 		m.feeds[f.Name()] = f
 	}
+	return m, nil
+}
+
+func timerTypes() []eventlog.FeedOption { return []eventlog.FeedOption{eventlog.Type[Fired]("fired")} }
+
+func newManager[S any](outbox *effect.Outbox[action], timers *eventlog.Feed, name string, version uint64) *Manager[S] {
+	m := &Manager[S]{name: name, outbox: outbox, timers: timers, feeds: map[string]*eventlog.Feed{timers.Name(): timers}}
 	m.states = projection.NewTable[string, row[S]](name, projection.Version(version))
 	m.Projection = projection.NewUnit(name, m.states, outbox)
 	effect.OnChange(outbox, m.states, func(tx *effect.Tx[action], c projection.Change[string, row[S]]) error {
@@ -84,7 +91,7 @@ func New[S any](ctx context.Context, log *eventlog.Log, name string, version uin
 		}
 		return nil
 	})
-	return m, nil
+	return m
 }
 
 // State is a key's state; ok is false where there is none, or it has ended.

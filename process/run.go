@@ -3,7 +3,6 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/tidemark-es/tidemark/effect"
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -19,19 +18,11 @@ func (m *Manager[S]) Run(ctx context.Context, opts effect.Options) error {
 // which is made of the source's position: an attempt that is repeated, by
 // whoever, finds it.
 func (m *Manager[S]) act(ctx context.Context, e effect.Effect[action]) error {
-	feed := m.feeds[e.Intent.Feed]
-	if feed == nil {
-		return effect.Permanent(fmt.Errorf("process %q: %w: New wasn't given feed %q", m.name, ErrInvalid, e.Intent.Feed))
+	r, err := m.reaction(&e)
+	if err != nil {
+		return effect.Permanent(err)
 	}
-	d := eventlog.Draft{Key: e.Intent.Key, ID: e.ID, Causation: e.Cause.String()}
-	for _, enc := range e.Intent.Events {
-		v, err := feed.DecodeEvent(enc)
-		if err != nil {
-			return effect.Permanent(err)
-		}
-		d.Events = append(d.Events, v)
-	}
-	_, err := feed.AppendDraft(ctx, d)
+	_, err = r.Feed.AppendDraft(ctx, eventlog.Draft{Key: r.Key, ID: r.ID, Causation: r.Cause.String(), Events: r.Events})
 	for _, never := range []error{eventlog.ErrInvalid, eventlog.ErrInvalidKey, eventlog.ErrTooLarge, eventlog.ErrIdentity} {
 		if errors.Is(err, never) {
 			return effect.Permanent(err)

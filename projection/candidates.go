@@ -41,7 +41,7 @@ func (u *unit) candidatesOf(ctx context.Context, unit string) (cands []candidate
 	if u.rt.cfg.NoSnapshots {
 		return nil, nil, newest, nil
 	}
-	found, err := u.rt.cfg.Store.Candidates(ctx, unit)
+	found, err := u.ask(ctx, unit)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, newest, context.Cause(ctx)

@@ -36,15 +36,15 @@ func reachable(t *testing.T) (*bank, func() *nats.Conn) {
 	}
 }
 
-// peer is a configuration as of a process of its own, saving often, with a
-// short lease on a connection that can be cut.
-func peer(t *testing.T, b *bank, nc *nats.Conn) (projection.Config, *trickyStore) {
+// peer is a configuration as of a process of its own, saving often, with
+// leases on a connection that can be cut.
+func peer(t *testing.T, b *bank, nc *nats.Conn, ttl time.Duration) (projection.Config, *trickyStore) {
 	t.Helper()
 	cfg := often(1)
 	s := newTrickyStore(t, b)
 	cfg.Store = s
 	cfg.Leases = must(lease.New(lease.Options{
-		App: b.log.App(), JetStream: must(jetstream.New(nc))(t), TTL: 300 * time.Millisecond, Owner: fmt.Sprintf("peer %p", s),
+		App: b.log.App(), JetStream: must(jetstream.New(nc))(t), TTL: ttl, Owner: fmt.Sprintf("peer %p", s),
 	}))(t)
 	return cfg, s
 }
@@ -78,8 +78,8 @@ func isOwner(s projection.SnapshotStatus) bool { return s.Owner }
 func TestOwnerAndFollower(t *testing.T) {
 	ctx := logtest.Context(t)
 	b, dial := reachable(t)
-	cfg1, s1 := peer(t, b, dial())
-	cfg2, s2 := peer(t, b, dial())
+	cfg1, s1 := peer(t, b, dial(), time.Minute)
+	cfg2, s2 := peer(t, b, dial(), time.Minute)
 	one, two := b.balances(), b.balances()
 	rt1 := b.start(t, cfg1, one)
 	awaitStatus(t, rt1, "the first one owns", isOwner)
@@ -101,8 +101,8 @@ func TestOwnerAndFollower(t *testing.T) {
 	}
 	equal(t, "the follower", two, want)
 	awaitStatus(t, rt2, "the follower knows whose it is", func(s projection.SnapshotStatus) bool { return s.Holder != "" && !s.Owner && s.Failures == 0 })
-	if len(s2.saves) != 0 || len(s1.saves) == 0 {
-		t.Errorf("saves: %d by the owner, %d by the follower", len(s1.saves), len(s2.saves))
+	if n1, n2 := s1.count(), s2.count(); n1 == 0 || n2 != 0 {
+		t.Errorf("saves: %d by the owner, %d by the follower", n1, n2)
 	}
 	epoch := rt1.Metrics()[0].Snapshots.Epoch
 	if err := rt1.Close(); err != nil {
@@ -135,8 +135,8 @@ func TestPausedOwnerIsRefused(t *testing.T) {
 	ctx := logtest.Context(t)
 	b, dial := reachable(t)
 	nc := dial()
-	cfg1, s1 := peer(t, b, nc)
-	cfg2, s2 := peer(t, b, dial())
+	cfg1, s1 := peer(t, b, nc, 300*time.Millisecond)
+	cfg2, s2 := peer(t, b, dial(), time.Minute)
 	one, two := b.balances(), b.balances()
 	rt1 := b.start(t, cfg1, one)
 	awaitStatus(t, rt1, "the first one owns", isOwner)
@@ -155,8 +155,8 @@ func TestPausedOwnerIsRefused(t *testing.T) {
 	awaitStatus(t, rt2, "the second one takes over", isOwner)
 	close(s1.hold)
 	awaitStatus(t, rt1, "the first one is refused", func(s projection.SnapshotStatus) bool { return s.Failures > 0 && !s.Owner })
-	if e := rt1.Metrics()[0].Snapshots.LastError; len(s2.saves) != 0 || !strings.Contains(e, snapshot.ErrFenced.Error()) {
-		t.Errorf("%d saves by the second, refused with %q", len(s2.saves), e)
+	if e, n := rt1.Metrics()[0].Snapshots.LastError, s2.count(); n != 0 || !strings.Contains(e, snapshot.ErrFenced.Error()) {
+		t.Errorf("%d saves by the second, refused with %q", n, e)
 	}
 	at = b.append(t, "ada", deposited{4})
 	if err := errors.Join(rt1.Wait(ctx, at), rt2.Wait(ctx, at)); err != nil {

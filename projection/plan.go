@@ -223,7 +223,7 @@ func (u *unit) loadPriors(ctx context.Context) error {
 		if c == nil {
 			continue
 		}
-		err := n.out.loadPrior(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name))
+		err := u.load(ctx, c.Manifest, n.name, n.out.loadPrior)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -3,6 +3,7 @@ package projection
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -43,6 +44,7 @@ type Recovery struct {
 // code, else the empty state. Each refusal leaves its reason.
 func (u *unit) restore(ctx context.Context) error {
 	begun := time.Now()
+	u.asked = 0
 	if len(u.rt.cfg.Peers) > 0 && !u.rt.cfg.NoSnapshots {
 		u.sync(ctx)
 	}
@@ -88,7 +90,9 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 				t.expect(f.member)
 			}
 			clean := i == 0 && f.migrate == nil && !c.other && f.member.Meaning == n.meaning()
-			err := n.state.load(withDigests(u.rt.cfg.Store.Load(ctx, c.Manifest, n.name), f.member), f.migrate, clean)
+			err := u.load(ctx, c.Manifest, n.name, func(rows iter.Seq2[snapshot.Change, error]) error {
+				return n.state.load(withDigests(rows, f.member), f.migrate, clean)
+			})
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}

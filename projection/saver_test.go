@@ -49,6 +49,13 @@ func (s *trickyStore) Save(ctx context.Context, unit string, base *snapshot.Mani
 	return s.Store.Save(ctx, unit, base, cut)
 }
 
+// count is the number of saves until now, failed ones included.
+func (s *trickyStore) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.saves)
+}
+
 func (s *trickyStore) await(t *testing.T, n int) {
 	t.Helper()
 	for range n {

@@ -43,6 +43,7 @@ type unit struct {
 	pace    pace
 	barrier map[string]uint64 // where a graph that was partly restored is whole again
 	unbuilt bool              // at the barrier, tables are to be built
+	asked   int               // waits of the store that have been used; storeagain.go
 	encoded chan struct{}     // closed when the capture that was taken last is encoded
 
 	asks  chan digestAsk

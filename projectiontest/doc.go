@@ -1,5 +1,5 @@
-// Package projectiontest tests projections and deciders without a server, in
-// microseconds, by the code that runs them.
+// Package projectiontest tests projections, deciders, effects and process
+// managers without a server, in microseconds, by the code that runs them.
 //
 //	accounts := projectiontest.Feed(t, "accounts", eventlog.Type[Deposited]("deposited"))
 //	balances := newBalances(accounts)

@@ -13,9 +13,9 @@ type Cluster struct {
 	Servers []*Server
 }
 
-// StartCluster starts n servers and returns when they have elected a leader
-// and all are ready. conf is more configuration for each.
-func StartCluster(t testing.TB, n int, conf ...string) *Cluster {
+// StartCluster starts n servers and returns when they have elected a leader,
+// all are ready, and streams of n replicas can be made.
+func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	routes := make([]string, n)
@@ -26,7 +26,7 @@ func StartCluster(t testing.TB, n int, conf ...string) *Cluster {
 	}
 	for i := range n {
 		cluster := fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }", loopback(ports[i]), strings.Join(routes, ", "))
-		s := prepare(t, fmt.Sprintf("n%d", i+1), freePort(t), append([]string{cluster}, conf...)...)
+		s := prepare(t, fmt.Sprintf("n%d", i+1), freePort(t), cluster)
 		c.Servers = append(c.Servers, s)
 	}
 	for _, s := range c.Servers {
@@ -35,6 +35,9 @@ func StartCluster(t testing.TB, n int, conf ...string) *Cluster {
 	c.awaitMetaLeader()
 	for _, s := range c.Servers {
 		s.awaitReady()
+	}
+	if err := AwaitPlacement(t.Context(), c.URL(), n); err != nil {
+		t.Fatal(err)
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -21,10 +22,9 @@ var (
 	given   = make(map[int]bool)
 )
 
-// freePort returns a port that nobody listens on, and that no other call in
-// this process returns.
-func freePort(t testing.TB) int {
-	t.Helper()
+// FreePort returns a port of loopback that nobody listens on, and that no
+// other call in this process returns.
+func FreePort() (int, error) {
 	portsMu.Lock()
 	defer portsMu.Unlock()
 	for range 1000 {
@@ -37,11 +37,19 @@ func freePort(t testing.TB) int {
 			continue
 		}
 		if err := l.Close(); err != nil {
-			t.Fatal(err)
+			return 0, err
 		}
 		given[port] = true
-		return port
+		return port, nil
 	}
-	t.Fatal("found no free port")
-	return 0
+	return 0, errors.New("found no free port")
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	port, err := FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
