@@ -21,3 +21,24 @@ func TestHubLagsBehindAKey(t *testing.T) {
 		}
 	}
 }
+
+// A follower that has read a message, which is trimmed then with all before it,
+// is recognised by the hub that begins there.
+func TestHubBeginsBehindWhatIsTrimmed(t *testing.T) {
+	f := suiteFeed(t, Options{App: "suite", Memory: true})
+	grow(t, f, 5, 10)
+	m, ok, err := f.get(t.Context(), getRequest{Seq: 5})
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	trim(t, f, 6)
+	who := &member{end: math.MaxUint64, wake: make(chan struct{}, 1), pos: 5, known: markOf(&m)}
+	r, err := f.hub.join(t.Context(), who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.leave(who)
+	if _, _, err := r.take(who); err != nil || who.known.seq != 0 {
+		t.Errorf("not recognised: %v", err)
+	}
+}

@@ -229,14 +229,8 @@ func (l *Log) end() {
 	// or not opened any more.
 	l.opening.Lock()
 	defer l.opening.Unlock()
-	l.mu.Lock()
-	feeds := make([]*Feed, 0, len(l.feeds))
-	for _, f := range l.feeds {
-		feeds = append(feeds, f)
-	}
-	l.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, f := range feeds {
+	for _, f := range l.Feeds() {
 		wg.Go(f.close)
 	}
 	wg.Wait()
