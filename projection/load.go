@@ -44,6 +44,7 @@ func (t *Table[K, V]) take(f *filler[K, V]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.whole, t.undo, t.digest = f.rows, f.dirty, !f.clean, nil, f.digest
+	t.gathered, t.joined = nil, nil
 	t.replaced()
 }
 
@@ -51,6 +52,7 @@ func (t *Table[K, V]) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.whole, t.undo, t.digest = make(map[K]*row[V]), nil, false, nil, snapshot.Digest{}
+	t.gathered, t.joined = nil, nil
 	t.replaced()
 }
 

@@ -20,6 +20,9 @@ type tableCut[K comparable, V any] struct {
 	t     *Table[K, V]
 	rows  []touched[K, V]
 	whole bool // these are all rows
+
+	gathered *gathering[K, V] // all rows but those that changed of late, until join adds them
+	done     bool             // it is encoded
 }
 
 func (t *Table[K, V]) cut() capture {
@@ -29,6 +32,7 @@ func (t *Table[K, V]) cut() capture {
 	}
 	c.rows, t.dirty = t.dirty, c.rows
 	c.whole, t.whole = t.whole, false
+	c.gathered, t.joined, t.gathered, c.done = t.joined, nil, nil, false
 	t.epoch++
 	return c
 }
@@ -52,6 +56,7 @@ func (c *tableCut[K, V]) release() {
 func (t *Table[K, V]) requeue(c capture) {
 	failed := c.(*tableCut[K, V])
 	t.whole = t.whole || failed.whole
+	failed.join()
 	for i := range failed.rows {
 		v := &failed.rows[i]
 		t.touch(v.key, v.row) // also where it is gone: it isn't stored yet that it is
@@ -59,6 +64,10 @@ func (t *Table[K, V]) requeue(c capture) {
 }
 
 func (t *Table[K, V]) touchAll() {
+	if g := t.takeGathered(); g != nil {
+		t.joined, t.whole = g, true
+		return
+	}
 	t.dirty = slices.Grow(t.dirty, max(len(t.rows)-len(t.dirty), 0))
 	for k, r := range t.rows {
 		t.touch(k, r)
@@ -76,7 +85,7 @@ func (c *tableCut[K, V]) encode() ([]snapshot.Change, snapshot.Digest, error) {
 	for i := range changes { // before they are sorted, they are in the order of rows
 		c.rows[i].row.digest = changes[i].Digest
 	}
-	c.t.digest = digest
+	c.t.digest, c.done = digest, true
 	return sorted(changes), digest, nil
 }
 
@@ -89,6 +98,7 @@ func (c *tableCut[K, V]) digest() (snapshot.Digest, error) {
 // its entry, and the table's digest with all of them.
 func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Digest, err error) {
 	defer contain(&err)
+	c.join()
 	if !c.whole {
 		digest = c.t.digest
 	}

@@ -33,6 +33,9 @@ type Table[K comparable, V any] struct {
 	whole bool                           // all rows are in dirty
 	spare atomic.Pointer[tableCut[K, V]] // of an earlier cut, empty
 
+	gathered *gathering[K, V] // all rows, as far as it has come; nil: there is none
+	joined   *gathering[K, V] // that the next cut takes
+
 	expected int          // rows, by the next load
 	sized    atomic.Int64 // rows, when a status last saw them
 	wrong    atomic.Pointer[string]
