@@ -18,12 +18,20 @@ import (
 // Its state, its digest and its snapshots are those of a Table[string, V] with
 // the same handlers, however many partitions there are: either may be restored
 // from the other's. Readers and snapshots see whole runs of commits, in all
-// partitions. It can't be read by other tables, watched or viewed.
+// partitions. Other tables can read its changes (OnChange, and the operators
+// that take a Relation): they are told commit by commit, as by a Table. OnGroup
+// makes a partitioned table of another one's changes. It can't be watched,
+// viewed, or read by Reads and the joins.
 type Partitioned[V any] struct {
 	n     *node
 	parts []*Table[string, V]
 	seed  maphash.Seed
-	runs  []partRun // of the run at hand
+
+	regroup []regrouping[V] // what it reads of other partitioned tables
+	serial  bool            // it reads others, too
+	ahead   ahead[V]
+	delta   []Change[string, V] // of the step
+	marks   []int
 }
 
 // NewPartitioned makes an empty table of so many partitions; 0 is as many as
@@ -41,17 +49,14 @@ func NewPartitioned[V any](name string, partitions int, opts ...TableOption) *Pa
 	for _, t := range p.parts {
 		t.n = p.n
 	}
-	p.n.state, p.n.out = p, nil
+	p.n.state, p.n.out, p.n.par = p, p, p
 	if p.n.derived || p.n.history > 0 {
 		p.n.problem("it is partitioned, and neither Derived nor watched")
-	}
-	if p.n.park = nil; p.n.failures.given {
-		p.n.problem("it is partitioned, and stops at a failure: OnFailure is for a Table")
 	}
 	if partitions < 0 {
 		p.n.problem("%d partitions", partitions)
 	}
-	p.runs = make([]partRun, len(p.parts))
+	p.ahead.parts = make([]partRun[V], len(p.parts))
 	return p
 }
 
@@ -92,7 +97,7 @@ func (p *Partitioned[V]) partOf(key string) int {
 
 func (p *Partitioned[V]) part(key string) *Table[string, V] { return p.parts[p.partOf(key)] }
 
-func (p *Partitioned[V]) projections() (string, []*node) { return p.n.name, []*node{p.n} }
+func (p *Partitioned[V]) projections() (string, []*node) { return p.n.name, p.n.withParking() }
 
 // Name is the projection's name.
 func (p *Partitioned[V]) Name() string { return p.n.name }
@@ -192,23 +197,12 @@ func (c partedCut) digest() (sum snapshot.Digest, err error) {
 
 // load splits what was saved over the partitions.
 func (p *Partitioned[V]) load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) error {
-	split := make([][]snapshot.Change, len(p.parts))
-	for e, err := range entries {
-		if err != nil {
-			return err
-		}
-		i := p.partOf(string(e.Key)) // a string's stored form is itself
-		split[i] = append(split[i], e)
+	split, err := p.split(entries)
+	if err != nil {
+		return err
 	}
 	for i, t := range p.parts {
-		err := t.load(func(yield func(snapshot.Change, error) bool) {
-			for _, e := range split[i] {
-				if !yield(e, nil) {
-					return
-				}
-			}
-		}, m, clean)
-		if err != nil {
+		if err := t.load(split[i], m, clean); err != nil {
 			p.clear() // not some partitions of one snapshot, and some of another
 			return fmt.Errorf("partition %d: %w", i, err)
 		}
