@@ -53,16 +53,11 @@ func batchCase() *benchCase {
 }
 
 func ourBatches(ctx context.Context, e *env, c *clock) (s sample, err error) {
-	dir, remove, err := e.fresh("ours")
+	o, done, err := freshOurs(ctx, e)
 	if err != nil {
 		return s, err
 	}
-	defer remove()
-	o, err := openOurs(ctx, dir)
-	if err != nil {
-		return s, err
-	}
-	defer o.close()
+	defer done()
 	keys, events := madeBefore(e)
 	batch := make([]any, batchSize)
 	l := appendLoad{callers: 1, total: func(e *env) int { return e.batches }}

@@ -8,16 +8,11 @@ import (
 
 // ourAppends appends to a fresh log.
 func ourAppends(ctx context.Context, e *env, c *clock, l appendLoad) (s sample, err error) {
-	dir, remove, err := e.fresh("ours")
+	o, done, err := freshOurs(ctx, e)
 	if err != nil {
 		return s, err
 	}
-	defer remove()
-	o, err := openOurs(ctx, dir)
-	if err != nil {
-		return s, err
-	}
-	defer o.close()
+	defer done()
 	return o.appends(ctx, e, c, l)
 }
 

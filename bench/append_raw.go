@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -29,8 +30,8 @@ func futures() []publisher { return []publisher{{pipe, true}, {tcp, true}} }
 
 // rawAppends publishes to a fresh stream. The payloads are encoded before,
 // so that the baseline has nothing to do but to publish.
-func rawAppends(ctx context.Context, e *env, c *clock, l appendLoad, how publisher) (s sample, err error) {
-	r, done, err := freshRaw(ctx, e, how.by)
+func rawAppends(ctx context.Context, e *env, c *clock, l appendLoad, how publisher, change ...func(*server.Options)) (s sample, err error) {
+	r, done, err := freshRaw(ctx, e, how.by, change...)
 	if err != nil {
 		return s, err
 	}
@@ -92,25 +93,22 @@ func rawMsg(subject string, payload []byte) *nats.Msg {
 }
 
 // freshRaw starts a server with an empty stream.
-func freshRaw(ctx context.Context, e *env, t transport) (_ *raw, done func(), err error) {
-	dir, remove, err := e.fresh("raw")
-	if err != nil {
-		return nil, nil, err
-	}
-	r, err := openRaw(ctx, dir, t, e.stream)
-	if err != nil {
-		remove()
-		return nil, nil, err
-	}
-	done = func() {
-		r.close()
-		remove()
-	}
-	if err := r.create(ctx); err != nil {
-		done()
-		return nil, nil, err
-	}
-	return r, done, nil
+func freshRaw(ctx context.Context, e *env, t transport, change ...func(*server.Options)) (_ *raw, done func(), err error) {
+	return onFresh(e, "raw", func(dir string) (*raw, error) {
+		o := rawOptions(dir, t)
+		for _, f := range change {
+			f(o)
+		}
+		r, err := startRaw(ctx, o, t, e.stream)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.create(ctx); err != nil {
+			r.close()
+			return nil, err
+		}
+		return r, nil
+	})
 }
 
 // encodedBefore makes subjects and payloads outside of the timed part.

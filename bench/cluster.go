@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/natstest"
 )
@@ -41,15 +39,13 @@ func clusterCase() *benchCase {
 		},
 		base: func(ctx context.Context, e *env, c *clock) (s sample, err error) {
 			err = withCluster(ctx, e, func(urls string) error {
-				r := &raw{config: e.stream}
-				r.config.Replicas = replicas
-				if r.nc, err = nats.Connect(urls); err != nil {
+				config := e.stream
+				config.Replicas = replicas
+				r, err := rawAt(urls, config)
+				if err != nil {
 					return err
 				}
 				defer r.close()
-				if r.js, err = jetstream.New(r.nc); err != nil {
-					return err
-				}
 				if err := r.create(ctx); err != nil {
 					return err
 				}

@@ -49,6 +49,10 @@ type deciding struct {
 	d    *deciders.Decider[uint64]
 }
 
+func freshDeciding(ctx context.Context, e *env) (_ *deciding, done func(), err error) {
+	return onFresh(e, "ours", func(dir string) (*deciding, error) { return openDeciding(ctx, dir) })
+}
+
 func openDeciding(ctx context.Context, dir string) (_ *deciding, err error) {
 	o := &deciding{sums: projection.NewTable[string, uint64]("sums")}
 	if o.ours, err = openOurs(ctx, dir); err != nil {
@@ -79,16 +83,11 @@ var errNoSum = errors.New("the state lacks an event")
 // ourDecisions carries the load out by commands, each of which checks the state
 // that it is given: at least what a key's earlier events add up to.
 func ourDecisions(ctx context.Context, e *env, c *clock, l appendLoad) (s sample, err error) {
-	dir, remove, err := e.fresh("ours")
+	o, done, err := freshDeciding(ctx, e)
 	if err != nil {
 		return s, err
 	}
-	defer remove()
-	o, err := openDeciding(ctx, dir)
-	if err != nil {
-		return s, err
-	}
-	defer o.close()
+	defer done()
 	keys, events := madeBefore(e)
 	stored, err := l.run(ctx, e, c, func(ctx context.Context, i, key int, last uint64) (uint64, error) {
 		r, err := o.d.Do(ctx, keys[key], func(sum uint64) ([]any, error) {
@@ -112,16 +111,11 @@ func ourDecisions(ctx context.Context, e *env, c *clock, l appendLoad) (s sample
 
 // ourFollowed appends beside a table that follows.
 func ourFollowed(ctx context.Context, e *env, c *clock, l appendLoad) (s sample, err error) {
-	dir, remove, err := e.fresh("ours")
+	o, done, err := freshDeciding(ctx, e)
 	if err != nil {
 		return s, err
 	}
-	defer remove()
-	o, err := openDeciding(ctx, dir)
-	if err != nil {
-		return s, err
-	}
-	defer o.close()
+	defer done()
 	return o.appends(ctx, e, c, l)
 }
 
@@ -130,16 +124,11 @@ func ourFollowed(ctx context.Context, e *env, c *clock, l appendLoad) (s sample,
 func ourLongKeys(ctx context.Context, e *env, c *clock, each int) (s sample, err error) {
 	const rounds = 5
 	keys := max(5, e.keys/50)
-	dir, remove, err := e.fresh("ours")
+	o, done, err := freshDeciding(ctx, e)
 	if err != nil {
 		return s, err
 	}
-	defer remove()
-	o, err := openDeciding(ctx, dir)
-	if err != nil {
-		return s, err
-	}
-	defer o.close()
+	defer done()
 	prefix, err := o.fillKeys(ctx, keys, each)
 	if err != nil {
 		return s, err

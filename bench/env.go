@@ -88,6 +88,23 @@ func (e *env) fresh(what string) (dir string, remove func(), err error) {
 	return dir, func() { _ = os.RemoveAll(dir) }, err
 }
 
+// onFresh opens what works in an empty directory; done closes it, and removes
+// the directory.
+func onFresh[T interface{ close() }](e *env, what string, open func(dir string) (T, error)) (of T, done func(), err error) {
+	dir, remove, err := e.fresh(what)
+	if err != nil {
+		return of, nil, err
+	}
+	if of, err = open(dir); err != nil {
+		remove()
+		return of, nil, err
+	}
+	return of, func() {
+		of.close()
+		remove()
+	}, nil
+}
+
 // less is e with less to do, for finding the fastest settings of a baseline.
 func (e *env) less() *env {
 	l := *e
@@ -125,19 +142,32 @@ func (e *env) log(ctx context.Context) (dir string, err error) {
 	return dir, nil
 }
 
+// openLog opens that log, which nobody may change.
+func (e *env) openLog(ctx context.Context, types ...eventlog.FeedOption) (*ours, error) {
+	dir, err := e.log(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return openOurs(ctx, dir, types...)
+}
+
+// openRawLog starts a server on it.
+func (e *env) openRawLog(ctx context.Context, t transport) (*raw, error) {
+	dir, err := e.log(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return openRaw(ctx, dir, t, e.stream)
+}
+
 // streamConfig is how eventlog creates a feed's stream: the baseline gets
 // the same.
 func streamConfig(ctx context.Context, e *env) (c jetstream.StreamConfig, err error) {
-	dir, remove, err := e.fresh("config")
+	o, done, err := freshOurs(ctx, e)
 	if err != nil {
 		return c, err
 	}
-	defer remove()
-	o, err := openOurs(ctx, dir)
-	if err != nil {
-		return c, err
-	}
-	defer o.close()
+	defer done()
 	s, err := o.log.JetStream().Stream(ctx, o.feed.Stream())
 	if err != nil {
 		return c, err
@@ -173,3 +203,8 @@ func openOursAt(ctx context.Context, o eventlog.Options, types ...eventlog.FeedO
 }
 
 func (o *ours) close() { _ = o.log.Close() }
+
+// freshOurs opens an empty log.
+func freshOurs(ctx context.Context, e *env) (_ *ours, done func(), err error) {
+	return onFresh(e, "ours", func(dir string) (*ours, error) { return openOurs(ctx, dir) })
+}

@@ -1,23 +1,6 @@
 package main
 
-import (
-	"fmt"
-
-	"github.com/tinylib/msgp/msgp"
-)
-
-// posted is the event of all cases: a line of a ledger, 200 bytes in msgpack.
-// Its methods are what `msgp` generates for it.
-type posted struct {
-	Entry     string `msg:"entry" msgpack:"entry"`
-	Account   string `msg:"account" msgpack:"account"`
-	Contra    string `msg:"contra" msgpack:"contra"`
-	Cents     uint64 `msg:"cents" msgpack:"cents"`
-	Currency  string `msg:"currency" msgpack:"currency"`
-	At        uint64 `msg:"at" msgpack:"at"` // ms since 1970
-	Reference string `msg:"reference" msgpack:"reference"`
-	Text      string `msg:"text" msgpack:"text"`
-}
+import "fmt"
 
 // eventName is what the log stores as its type.
 const eventName = "posted"
@@ -33,59 +16,6 @@ type postedPlain struct {
 	At        uint64 `msgpack:"at"`
 	Reference string `msgpack:"reference"`
 	Text      string `msgpack:"text"`
-}
-
-// MarshalMsg appends z in msgpack to b.
-func (z *posted) MarshalMsg(b []byte) ([]byte, error) {
-	o := msgp.Require(b, 220)
-	o = msgp.AppendMapHeader(o, 8)
-	o = msgp.AppendString(msgp.AppendString(o, "entry"), z.Entry)
-	o = msgp.AppendString(msgp.AppendString(o, "account"), z.Account)
-	o = msgp.AppendString(msgp.AppendString(o, "contra"), z.Contra)
-	o = msgp.AppendUint64(msgp.AppendString(o, "cents"), z.Cents)
-	o = msgp.AppendString(msgp.AppendString(o, "currency"), z.Currency)
-	o = msgp.AppendUint64(msgp.AppendString(o, "at"), z.At)
-	o = msgp.AppendString(msgp.AppendString(o, "reference"), z.Reference)
-	o = msgp.AppendString(msgp.AppendString(o, "text"), z.Text)
-	return o, nil
-}
-
-// UnmarshalMsg fills z from bts and returns what is left of it.
-func (z *posted) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	n, bts, err := msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		return nil, msgp.WrapError(err)
-	}
-	var field []byte
-	for ; n > 0; n-- {
-		if field, bts, err = msgp.ReadMapKeyZC(bts); err != nil {
-			return nil, msgp.WrapError(err)
-		}
-		switch msgp.UnsafeString(field) {
-		case "entry":
-			z.Entry, bts, err = msgp.ReadStringBytes(bts)
-		case "account":
-			z.Account, bts, err = msgp.ReadStringBytes(bts)
-		case "contra":
-			z.Contra, bts, err = msgp.ReadStringBytes(bts)
-		case "cents":
-			z.Cents, bts, err = msgp.ReadUint64Bytes(bts)
-		case "currency":
-			z.Currency, bts, err = msgp.ReadStringBytes(bts)
-		case "at":
-			z.At, bts, err = msgp.ReadUint64Bytes(bts)
-		case "reference":
-			z.Reference, bts, err = msgp.ReadStringBytes(bts)
-		case "text":
-			z.Text, bts, err = msgp.ReadStringBytes(bts)
-		default:
-			bts, err = msgp.Skip(bts)
-		}
-		if err != nil {
-			return nil, msgp.WrapError(err, string(field))
-		}
-	}
-	return bts, nil
 }
 
 // keyOf is the key of event i: the keys take turns.

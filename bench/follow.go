@@ -88,16 +88,11 @@ func latencies(ctx context.Context, e *env, c *clock, do func(i int) error, seen
 }
 
 func ourFollow(ctx context.Context, e *env, c *clock) (s sample, err error) {
-	dir, remove, err := e.fresh("ours")
+	o, done, err := freshOurs(ctx, e)
 	if err != nil {
 		return s, err
 	}
-	defer remove()
-	o, err := openOurs(ctx, dir)
-	if err != nil {
-		return s, err
-	}
-	defer o.close()
+	defer done()
 	r, err := o.feed.NewReader(ctx, eventlog.Follow())
 	if err != nil {
 		return s, err

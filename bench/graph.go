@@ -74,11 +74,7 @@ func middle(ds []time.Duration) time.Duration {
 // chain replays the log into a table of accounts with so many tables behind
 // it, each a copy of the one before, and checks the last one.
 func chain(ctx context.Context, e *env, c *clock, behind int) (s sample, err error) {
-	dir, err := e.log(ctx)
-	if err != nil {
-		return s, err
-	}
-	o, err := openOurs(ctx, dir)
+	o, err := e.openLog(ctx)
 	if err != nil {
 		return s, err
 	}

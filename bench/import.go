@@ -75,16 +75,11 @@ func importID(i int) string { return "import/" + strconv.Itoa(i) }
 
 // ourImport imports into a fresh log.
 func ourImport(ctx context.Context, e *env, c *clock, l importLoad) (s sample, err error) {
-	dir, remove, err := e.fresh("ours")
+	o, done, err := freshOurs(ctx, e)
 	if err != nil {
 		return s, err
 	}
-	defer remove()
-	o, err := openOurs(ctx, dir)
-	if err != nil {
-		return s, err
-	}
-	defer o.close()
+	defer done()
 	keys, events := madeBefore(e)
 	drafts := func(from, n int) iter.Seq2[eventlog.Draft, error] {
 		return func(yield func(eventlog.Draft, error) bool) {

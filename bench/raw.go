@@ -69,14 +69,29 @@ func startRaw(ctx context.Context, so *server.Options, t transport, config jetst
 	if t == pipe {
 		url, opts = "", append(opts, nats.InProcessServer(r.srv))
 	}
-	if r.nc, err = nats.Connect(url, opts...); err != nil {
-		return nil, err
-	}
-	if r.js, err = jetstream.New(r.nc); err != nil {
+	if err = r.connect(url, opts...); err != nil {
 		return nil, err
 	}
 	_, err = r.js.AccountInfo(ctx)
 	return r, err
+}
+
+// rawAt connects to servers that run.
+func rawAt(urls string, config jetstream.StreamConfig) (*raw, error) {
+	r := &raw{config: config}
+	if err := r.connect(urls); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *raw) connect(url string, opts ...nats.Option) (err error) {
+	if r.nc, err = nats.Connect(url, opts...); err != nil {
+		return err
+	}
+	r.js, err = jetstream.New(r.nc)
+	return err
 }
 
 // create makes the stream, with the settings of a feed's.

@@ -54,11 +54,7 @@ func readKeys(e *env, c *clock, read func(n int) (size uint64, err error)) (s sa
 }
 
 func ourKey(ctx context.Context, e *env, c *clock) (s sample, err error) {
-	dir, err := e.log(ctx)
-	if err != nil {
-		return s, err
-	}
-	o, err := openOurs(ctx, dir)
+	o, err := e.openLog(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -81,11 +77,7 @@ func ourKey(ctx context.Context, e *env, c *clock) (s sample, err error) {
 }
 
 func rawKey(ctx context.Context, e *env, c *clock) (s sample, err error) {
-	dir, err := e.log(ctx)
-	if err != nil {
-		return s, err
-	}
-	r, err := openRaw(ctx, dir, pipe, e.stream)
+	r, err := e.openRawLog(ctx, pipe)
 	if err != nil {
 		return s, err
 	}

@@ -36,11 +36,7 @@ func decodePlain(e eventlog.Event) (uint64, error) {
 // long.
 func aheadCase() *benchCase {
 	replay := func(ctx context.Context, e *env, c *clock, workers int) (s sample, err error) {
-		dir, err := e.log(ctx)
-		if err != nil {
-			return s, err
-		}
-		o, err := openOurs(ctx, dir, eventlog.Type[postedPlain](eventName))
+		o, err := e.openLog(ctx, eventlog.Type[postedPlain](eventName))
 		if err != nil {
 			return s, err
 		}
@@ -79,15 +75,16 @@ func replayCase(name, about string, decode decoder, types ...eventlog.FeedOption
 
 // ourReplay reads the log, which it opens before.
 func ourReplay(ctx context.Context, e *env, c *clock, decode decoder, types ...eventlog.FeedOption) (s sample, err error) {
-	dir, err := e.log(ctx)
+	o, err := e.openLog(ctx, types...)
 	if err != nil {
 		return s, err
 	}
-	return replayDir(ctx, dir, c, decode, types...)
+	defer o.close()
+	return o.replay(ctx, c, decode)
 }
 
-func replayDir(ctx context.Context, dir string, c *clock, decode decoder, types ...eventlog.FeedOption) (s sample, err error) {
-	o, err := openOurs(ctx, dir, types...)
+func replayDir(ctx context.Context, dir string, c *clock, decode decoder) (s sample, err error) {
+	o, err := openOurs(ctx, dir)
 	if err != nil {
 		return s, err
 	}
@@ -128,11 +125,7 @@ func (o *ours) replay(ctx context.Context, c *clock, decode decoder, opts ...eve
 
 // rawReplay reads the same log, on a server that it starts before.
 func rawReplay(ctx context.Context, e *env, c *clock, how reader) (s sample, err error) {
-	dir, err := e.log(ctx)
-	if err != nil {
-		return s, err
-	}
-	r, err := openRaw(ctx, dir, how.by, e.stream)
+	r, err := e.openRawLog(ctx, how.by)
 	if err != nil {
 		return s, err
 	}

@@ -7,8 +7,6 @@ import (
 	"runtime/metrics"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/eventlog"
 )
 
@@ -78,14 +76,11 @@ func clusterReplayCase() *benchCase {
 		},
 		base: func(ctx context.Context, e *env, c *clock) (s sample, err error) {
 			err = withFilledCluster(ctx, e, func(urls string, _ *ours) error {
-				r := &raw{config: e.stream}
-				if r.nc, err = nats.Connect(urls); err != nil {
+				r, err := rawAt(urls, e.stream)
+				if err != nil {
 					return err
 				}
 				defer r.close()
-				if r.js, err = jetstream.New(r.nc); err != nil {
-					return err
-				}
 				s, err = r.count(ctx, c, how, clusterEvents(e))
 				return err
 			})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -53,48 +54,47 @@ func restartFull() *benchCase {
 // start times projection.Start on the log in dir. The events that it may
 // replay are limited, where that is what the case is about.
 func start(ctx context.Context, dir string, c *clock, cfg projection.Config, mostReplayed uint64) (s sample, err error) {
+	s, st, err := started(ctx, dir, "accounts", c, cfg)
+	if err == nil && mostReplayed > 0 && st.Recovery.Replayed > mostReplayed {
+		err = fmt.Errorf("%d events were replayed, not at most %d: %v", st.Recovery.Replayed, mostReplayed, st.Recovery.Skipped)
+	}
+	s.values = []float64{c.millis()}
+	return s, err
+}
+
+// started times projection.Start of a unit on the log in dir, and counts what
+// it came to.
+func started(ctx context.Context, dir, unit string, c *clock, cfg projection.Config) (s sample, st projection.Status, err error) {
 	o, err := openOurs(ctx, dir)
 	if err != nil {
-		return s, err
+		return s, st, err
 	}
 	defer o.close()
 	t := newAccounts(o.feed)
 	if err := c.start(); err != nil {
-		return s, err
+		return s, st, err
 	}
-	rt, err := cfg.Start(ctx, o.log, t)
+	rt, err := cfg.Start(ctx, o.log, projection.NewUnit(unit, t))
 	if err != nil {
-		return s, err
+		return s, st, err
 	}
 	if err := c.stop(); err != nil {
-		_ = rt.Close()
-		return s, err
+		return s, st, errors.Join(err, rt.Close())
 	}
-	st := rt.Metrics()[0]
+	st = rt.Metrics()[0]
 	if err := rt.Close(); err != nil {
-		return s, err
+		return s, st, err
 	}
-	if st.Err != nil {
-		return s, st.Err
-	}
-	if mostReplayed > 0 && st.Recovery.Replayed > mostReplayed {
-		return s, fmt.Errorf("%d events were replayed, not at most %d: %v", st.Recovery.Replayed, mostReplayed, st.Recovery.Skipped)
-	}
-	s.values = []float64{c.millis()}
 	for _, a := range t.All() {
 		s.count += a.Count
 		s.bytes += a.Cents // a check of the sums, which must be equal too
 	}
-	return s, nil
+	return s, st, st.Err
 }
 
 // rawFold does what the projection does, by hand.
 func rawFold(ctx context.Context, e *env, c *clock, how reader) (s sample, err error) {
-	dir, err := e.log(ctx)
-	if err != nil {
-		return s, err
-	}
-	r, err := openRaw(ctx, dir, how.by, e.stream)
+	r, err := e.openRawLog(ctx, how.by)
 	if err != nil {
 		return s, err
 	}

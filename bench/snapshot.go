@@ -138,46 +138,23 @@ func snapshotPause() *benchCase {
 }
 
 func pauses(ctx context.Context, e *env, c *clock, rows int) (s sample, err error) {
-	dir, remove, err := e.fresh("pause")
-	if err != nil {
-		return s, err
-	}
-	defer remove()
-	// Saves follow the changes alone; filling makes one.
-	policy := projection.Policy{Events: uint64(e.changed), MinInterval: 1, NotOnClose: true}
-	w, err := openWide(ctx, dir, rows, projection.Config{Snapshots: policy})
-	if err != nil {
-		return s, err
-	}
-	if err := w.fill(ctx); err != nil {
-		return s, err
-	}
-	if err := w.change(ctx, e.changed); err != nil {
-		return s, err
-	}
-	st, err := w.saves(ctx, 1)
-	if err != nil {
-		return s, err
-	}
-	if err := c.start(); err != nil {
-		return s, err
-	}
-	took := make([]float64, 0, e.cuts)
-	for range e.cuts {
-		if err := w.change(ctx, e.changed); err != nil {
-			return s, err
+	err = savedWide(ctx, e, rows, func(w *wide) error {
+		if err := c.start(); err != nil {
+			return err
 		}
-		if st, err = w.saves(ctx, st.Saves+1); err != nil {
-			return s, err
+		took := make([]float64, 0, e.cuts)
+		for range e.cuts {
+			st, err := w.changeAndSave(ctx, e.changed)
+			if err != nil {
+				return err
+			}
+			took = append(took, millis(st.Pause))
+			s.count++
 		}
-		took = append(took, millis(st.Pause))
-		s.count++
-	}
-	if err := c.stop(); err != nil {
-		return s, err
-	}
-	s.values = []float64{quantile(took, 0.99)}
-	return s, w.close()
+		s.values = []float64{quantile(took, 0.99)}
+		return c.stop()
+	})
+	return s, err
 }
 
 // snapshotOverhead replays the log with and without snapshots.
@@ -216,32 +193,9 @@ func snapshotOverhead() *benchCase {
 }
 
 func replayed(ctx context.Context, dir, unit string, c *clock, cfg projection.Config) (s sample, saves uint64, err error) {
-	o, err := openOurs(ctx, dir)
-	if err != nil {
-		return s, 0, err
-	}
-	defer o.close()
-	t := newAccounts(o.feed)
-	if err := c.start(); err != nil {
-		return s, 0, err
-	}
-	rt, err := cfg.Start(ctx, o.log, projection.NewUnit(unit, t))
-	if err != nil {
-		return s, 0, err
-	}
-	if err := c.stop(); err != nil {
-		return s, 0, err
-	}
-	st := rt.Metrics()[0]
-	if err := rt.Close(); err != nil {
-		return s, 0, err
-	}
-	for _, a := range t.All() {
-		s.count += a.Count
-		s.bytes += a.Cents
-	}
+	s, st, err := started(ctx, dir, unit, c, cfg)
 	s.values = []float64{c.rate(int(s.count))}
-	return s, st.Snapshots.Saves, st.Err
+	return s, st.Snapshots.Saves, err
 }
 
 // snapshotDelta compares what two kinds of snapshots write.
@@ -256,45 +210,25 @@ func snapshotDelta() *benchCase {
 }
 
 func written(ctx context.Context, e *env, c *clock, deltas int) (s sample, err error) {
-	dir, remove, err := e.fresh("delta")
-	if err != nil {
-		return s, err
-	}
-	defer remove()
-	policy := projection.Policy{Events: uint64(e.changed), MinInterval: 1, NotOnClose: true}
-	w, err := openWide(ctx, dir, e.rows, projection.Config{Snapshots: policy})
-	if err != nil {
-		return s, err
-	}
-	if err := w.fill(ctx); err != nil {
-		return s, err
-	}
-	if err := w.change(ctx, e.changed); err != nil {
-		return s, err
-	}
-	st, err := w.saves(ctx, 1)
-	if err != nil {
-		return s, err
-	}
-	if err := c.start(); err != nil {
-		return s, err
-	}
-	full, _ := w.rt.SnapshotStats()
-	for range deltas {
-		if err := w.change(ctx, e.changed); err != nil {
-			return s, err
+	err = savedWide(ctx, e, e.rows, func(w *wide) error {
+		if err := c.start(); err != nil {
+			return err
 		}
-		if st, err = w.saves(ctx, st.Saves+1); err != nil {
-			return s, err
+		full, _ := w.rt.SnapshotStats()
+		for range deltas {
+			if _, err := w.changeAndSave(ctx, e.changed); err != nil {
+				return err
+			}
 		}
-	}
-	if err := c.stop(); err != nil {
-		return s, err
-	}
-	all, _ := w.rt.SnapshotStats()
-	s.values, s.count = []float64{float64(full.BytesWritten)}, uint64(e.rows)
-	if deltas > 0 {
-		s.values[0] = float64(all.BytesWritten-full.BytesWritten) / float64(deltas)
-	}
-	return s, w.close()
+		if err := c.stop(); err != nil {
+			return err
+		}
+		all, _ := w.rt.SnapshotStats()
+		s.values, s.count = []float64{float64(full.BytesWritten)}, uint64(e.rows)
+		if deltas > 0 {
+			s.values[0] = float64(all.BytesWritten-full.BytesWritten) / float64(deltas)
+		}
+		return nil
+	})
+	return s, err
 }

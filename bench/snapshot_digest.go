@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -62,8 +63,8 @@ func digests(e *env, c *clock, kept bool) (s sample, err error) {
 		total = total.Minus(old).Plus(r.digest)
 		s.count++
 	}
-	if stop := c.stop(); stop != nil || err != nil {
-		return s, fmt.Errorf("%w %w", stop, err)
+	if err := errors.Join(err, c.stop()); err != nil {
+		return s, err
 	}
 	var want snapshot.Digest
 	for i := range rows {

@@ -2,53 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/projection"
-	"github.com/tinylib/msgp/msgp"
 )
-
-// account is what the projections keep of each key. Its methods are what
-// `msgp` generates for it.
-type account struct {
-	Count uint64 `msg:"count" msgpack:"count"`
-	Cents uint64 `msg:"cents" msgpack:"cents"`
-}
-
-// MarshalMsg appends z in msgpack to b.
-func (z *account) MarshalMsg(b []byte) ([]byte, error) {
-	o := msgp.AppendMapHeader(b, 2)
-	o = msgp.AppendUint64(msgp.AppendString(o, "count"), z.Count)
-	return msgp.AppendUint64(msgp.AppendString(o, "cents"), z.Cents), nil
-}
-
-// UnmarshalMsg fills z from bts and returns what is left of it.
-func (z *account) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	n, bts, err := msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		return nil, msgp.WrapError(err)
-	}
-	var field []byte
-	for ; n > 0; n-- {
-		if field, bts, err = msgp.ReadMapKeyZC(bts); err != nil {
-			return nil, msgp.WrapError(err)
-		}
-		switch msgp.UnsafeString(field) {
-		case "count":
-			z.Count, bts, err = msgp.ReadUint64Bytes(bts)
-		case "cents":
-			z.Cents, bts, err = msgp.ReadUint64Bytes(bts)
-		default:
-			bts, err = msgp.Skip(bts)
-		}
-		if err != nil {
-			return nil, msgp.WrapError(err, string(field))
-		}
-	}
-	return bts, nil
-}
 
 // opened is an event that makes N rows, from row From on: so a wide table
 // doesn't take a long log.
@@ -87,6 +47,37 @@ func openWide(ctx context.Context, dir string, rows int, cfg projection.Config) 
 		return nil, err
 	}
 	return w, nil
+}
+
+// savedWide runs work on a wide table of which all rows were saved, and which
+// is saved again after e.changed events, and not else.
+func savedWide(ctx context.Context, e *env, rows int, work func(*wide) error) error {
+	dir, remove, err := e.fresh("wide")
+	if err != nil {
+		return err
+	}
+	defer remove()
+	policy := projection.Policy{Events: uint64(e.changed), MinInterval: 1, NotOnClose: true}
+	w, err := openWide(ctx, dir, rows, projection.Config{Snapshots: policy})
+	if err != nil {
+		return err
+	}
+	if err = w.fill(ctx); err == nil { // which may or may not save
+		_, err = w.changeAndSave(ctx, e.changed)
+	}
+	if err == nil {
+		err = work(w)
+	}
+	return errors.Join(err, w.close())
+}
+
+// changeAndSave changes n rows, and waits until that is saved.
+func (w *wide) changeAndSave(ctx context.Context, n int) (st projection.SnapshotStatus, err error) {
+	saves := w.rt.Metrics()[0].Snapshots.Saves
+	if err := w.change(ctx, n); err != nil {
+		return st, err
+	}
+	return w.saves(ctx, saves+1)
 }
 
 // fill makes the rows.
@@ -130,7 +121,7 @@ func (w *wide) saves(ctx context.Context, n uint64) (projection.SnapshotStatus, 
 	for {
 		s := w.rt.Metrics()[0]
 		if s.Err != nil || s.Snapshots.LastError != "" {
-			return s.Snapshots, fmt.Errorf("%w %s", s.Err, s.Snapshots.LastError)
+			return s.Snapshots, errors.Join(s.Err, fmt.Errorf("saving: %q", s.Snapshots.LastError))
 		}
 		if s.Snapshots.Saves >= n {
 			return s.Snapshots, nil

@@ -1,8 +1,8 @@
 package dependants
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -100,13 +100,7 @@ func Holds(ds []Dependant, position func(Dependant) timeframe.Timeframe) map[str
 	}
 	for _, h := range holds {
 		slices.SortFunc(h, func(a, b Hold) int {
-			if a.After != b.After {
-				if a.After < b.After {
-					return -1
-				}
-				return 1
-			}
-			return strings.Compare(a.By, b.By)
+			return cmp.Or(cmp.Compare(a.After, b.After), strings.Compare(a.By, b.By))
 		})
 	}
 	return holds
@@ -130,5 +124,5 @@ func needs(d Dependant, all map[string]Dependant, position func(Dependant) timef
 			}
 		}
 	}
-	return maps.Clone(least)
+	return least
 }

@@ -105,9 +105,6 @@ func (l *Log) Adopt(ctx context.Context, name string, a Adoption, opts ...FeedOp
 	if err := f.openAdopted(ctx); err != nil {
 		return nil, err
 	}
-	if err := f.startWriting(); err != nil {
-		return nil, err
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.feeds[name] = f

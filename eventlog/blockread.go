@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -119,7 +120,7 @@ func (f *Feed) scanBlocks(ctx context.Context, subject string, want int, first u
 	}
 	slices.Reverse(waves)
 	all := slices.Concat(waves...)
-	if !slices.IsSortedFunc(all, func(a, b message) int { return compareSeq(a.seq, b.seq) }) {
+	if !slices.IsSortedFunc(all, func(a, b message) int { return cmp.Compare(a.seq, b.seq) }) {
 		return nil, fmt.Errorf("%w: blocks overlap", errBlockForm)
 	}
 	return all, nil

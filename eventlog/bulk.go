@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -180,7 +179,7 @@ func (b *bulk) next(ctx context.Context) ([]message, error) {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-b.f.closing:
-			return nil, fmt.Errorf("eventlog: read of feed %q: %w", b.f.name, ErrClosed)
+			return nil, b.f.closedRead()
 		}
 	}
 	return b.tail.next(ctx)

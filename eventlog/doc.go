@@ -64,14 +64,10 @@
 //
 // # Way through the files
 //
-// open: log.go, options.go, connect.go, embedded.go, feed.go, stream.go,
-// register.go, types.go, codec.go; watch over: drift.go, keeper.go, denied.go;
-// append: draft.go, append.go, writer.go, writer_denied.go, ack.go,
-// link.go, wire.go, ordered.go, identified.go, identity.go; transactions:
-// transaction.go, tag.go, batch.go, batch_decide.go, batch_settle.go;
-// durability.go, syncer.go, blocks.go; import: import.go, importer.go,
-// importpack.go, importsend.go, importlearn.go, fastbatch.go, packed.go; read: read.go, reader.go, tail.go, delivery.go, message.go,
-// follow: follower.go, hub.go; one key: history.go, keycache.go, shared.go;
-// event.go; ask the server: server.go. What is stored is in
-// docs/format-commit.md.
+// Open: log.go, feed.go, stream.go. Append: append.go, writer.go, link.go;
+// with an identity, identified.go; several keys, transaction.go, batch.go; to
+// the disk, syncer.go; many, import.go. Read: reader.go, whose sources
+// (source.go) are tail.go, bulk.go, history.go, keycache.go and follower.go.
+// Ask the server: server.go. All files, by subject, are in
+// docs/architecture.md; what is stored is in docs/format-commit.md.
 package eventlog

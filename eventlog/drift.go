@@ -53,8 +53,8 @@ func (ds *drifts) add(differs bool, v verdict, setting string, have, want any, c
 
 // driftOf compares an existing stream's settings with those that the feed
 // would be created with. What isn't named makes no difference to the feed:
-// description, placement, compression, allow_batched, mirror_direct, more
-// replicas than asked for, and what the server adds to the metadata.
+// description, placement, compression, mirror_direct, more replicas than asked
+// for, and what the server adds to the metadata.
 func driftOf(have, want jetstream.StreamConfig) []Drift {
 	var ds drifts
 	ds.identity(have, want)

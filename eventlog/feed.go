@@ -30,7 +30,7 @@ type Feed struct {
 	incarnation string
 	reg         *registry
 	adopted     *adoption // nil for feeds of our own
-	writer      *writer
+	writer      *writer   // nil of an adopted one, as batches is
 	batches     *batcher
 	ids         *identityCache
 	queues      *keyQueues
@@ -180,8 +180,10 @@ func (f *Feed) close() {
 		return
 	}
 	close(f.closing) // readers end now, appends in flight may finish
-	f.batches.close()
-	f.writer.close()
+	if f.writer != nil {
+		f.batches.close()
+		f.writer.close()
+	}
 	f.keeper.close()
 	f.syncer.close()
 }

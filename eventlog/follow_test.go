@@ -118,19 +118,19 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-func TestFollowEndsAtOnce(t *testing.T) {
+// Nothing comes, so that it is the context alone that ends it.
+func TestFollowEndsWithItsContext(t *testing.T) {
 	f := accounts(t, logtest.Fresh(t))
 	put(t, f, "k", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	start := time.Now()
 	for _, err := range f.Commits(ctx, eventlog.Follow()) {
 		if err == nil {
 			time.AfterFunc(10*time.Millisecond, cancel)
 			continue
 		}
-		if !errors.Is(err, context.Canceled) || time.Since(start) > 900*time.Millisecond {
-			t.Errorf("%v after %v", err, time.Since(start))
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
 		}
 	}
 }

@@ -115,6 +115,8 @@ func (s *follower) next(ctx context.Context) ([]message, error) {
 			err = s.restart(ctx)
 		}
 		switch {
+		case errors.Is(err, ErrUnavailable):
+			s.close() // it joined in vain: restart waits for the server
 		case err != nil:
 			return nil, err
 		case len(msgs) > 0:
@@ -191,8 +193,8 @@ func (s *follower) nextShared(ctx context.Context) (msgs []message, idle bool, e
 	case err == nil && (len(msgs) > 0 || idle):
 		s.at = s.m.pos
 		return msgs, idle, nil
-	case errors.Is(err, ErrLostTail):
-		return nil, false, err
+	case errors.Is(err, ErrLostTail), errors.Is(err, ErrDenied):
+		return nil, false, err // another hub would end so, too
 	case err != nil:
 		// It fell behind, or the hub ended: its own source says what is wrong.
 		s.leave()

@@ -24,8 +24,8 @@ const (
 // that any number of them can read at a time. Any server of a cluster may
 // answer, also one that lags; but each has a prefix of the log, so who has
 // the last message that is wanted has all. Where that isn't found, or
-// nobody answers so (the permission or the stream's setting is missing), a
-// consumer reads the rest.
+// nobody answers so (the permission or the stream's setting is missing, or the
+// server is away), a consumer reads the rest.
 type history struct {
 	f       *Feed
 	filter  string // subject, "" for all
@@ -68,11 +68,7 @@ func (h *history) next(ctx context.Context) ([]message, error) {
 			}
 			continue
 		}
-		tail, err := h.f.openTail(ctx, h.at, mark{}, h.filter, h.trimmed)
-		if err != nil {
-			return nil, err
-		}
-		h.tail = tail
+		h.tail = h.f.newTail(h.at, mark{}, h.filter, h.trimmed)
 	}
 	msgs, err := h.tail.next(ctx)
 	if n := len(msgs); n > 0 {

@@ -61,7 +61,10 @@ func (f *Feed) Metrics() Metrics {
 	m := Metrics{
 		Feed: f.name, Commits: s.commits.Load(), Events: s.events.Load(), Bytes: s.bytes.Load(),
 		Conflicts: s.conflicts.Load(), Ambiguous: s.ambiguous.Load(), Refused: s.refused.Load(),
-		Retries: s.retries.Load(), InFlight: len(f.writer.slots) + len(f.batches.slots), Read: s.read.Load(), Bulk: s.bulk.Load(), Ahead: s.ahead.Load(), Restarts: s.restarts.Load(),
+		Retries: s.retries.Load(), Read: s.read.Load(), Bulk: s.bulk.Load(), Ahead: s.ahead.Load(), Restarts: s.restarts.Load(),
+	}
+	if f.writer != nil {
+		m.InFlight = len(f.writer.slots) + len(f.batches.slots)
 	}
 	if ev := f.reg.evolution; ev != nil {
 		m.Unknown = ev.skipped.Load()

@@ -3,12 +3,10 @@ package eventlog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -45,7 +43,7 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 		o(&cfg)
 	}
 	if f.closed.Load() {
-		return nil, fmt.Errorf("eventlog: read of feed %q: %w", f.name, ErrClosed)
+		return nil, f.closedRead()
 	}
 	r := &Reader{f: f, cfg: cfg, dec: decoder{f: f}, cursor: cfg.after, end: cfg.until}
 	var err error
@@ -320,7 +318,7 @@ func (r *Reader) Close() error {
 func (f *Feed) rangeCheck(ctx context.Context, after uint64, trimmed bool) (State, error) {
 	st, err := f.asked.get(ctx)
 	e := &RangeError{Feed: f.name, Want: after + 1, First: st.First, Last: st.Last}
-	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == int(jetstream.JSErrCodeStreamNotFound) {
+	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == codeNoStream {
 		e.class, e.recreated = ErrLostTail, true
 		return st, e
 	}

@@ -1,6 +1,7 @@
 package eventlog_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
@@ -209,7 +211,11 @@ func TestAppendWithoutServer(t *testing.T) {
 	f := accounts(t, log)
 	s.stop()
 	eventually(t, "the client notices", func() bool { return !log.Conn().IsConnected() })
-	_, err = f.Append(t.Context(), "k", eventlog.ExpectAny, deposited{1})
+	// Until the writer's own connection notices, what is sent may have come.
+	eventually(t, "the writer notices", func() bool {
+		_, err = f.Append(t.Context(), "k", eventlog.ExpectAny, deposited{1})
+		return !errors.Is(err, eventlog.ErrAmbiguous)
+	})
 	wantErr(t, err, eventlog.ErrUnavailable, "nothing was stored")
 	_, err = f.AppendDraft(t.Context(), identified(1, eventlog.ExpectAny))
 	wantErr(t, err, eventlog.ErrUnavailable)
@@ -223,5 +229,48 @@ func TestAppendWithoutServer(t *testing.T) {
 	eventually(t, "it is back", func() bool { return log.Healthy(t.Context()) == nil })
 	if at, err := f.AppendDraft(t.Context(), identified(1, eventlog.ExpectAny)); err != nil || at.Seq != 1 {
 		t.Errorf("again: %v, %v", at, err)
+	}
+}
+
+// A follower that is catching up when the server goes away waits for it, as
+// one does that is at the log's end.
+func TestCatchUpThroughRestart(t *testing.T) {
+	long(t)
+	ctx := logtest.Context(t)
+	s := startServer(t)
+	f := accounts(t, s.open(t))
+	const n = 2_500 // several requests of stored messages
+	put(t, f, "k", n)
+	r, err := f.NewReader(ctx, eventlog.Follow(), eventlog.OfKey("k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	last := uint64(0)
+	take := func(batch []eventlog.Commit) {
+		for i := range batch {
+			if last++; batch[i].Seq != last {
+				t.Fatalf("got %d behind %d", batch[i].Seq, last-1)
+			}
+		}
+	}
+	batch, err := r.Next(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take(batch)
+	s.stop()
+	eventually(t, "the connection is lost", func() bool { return !f.Log().Conn().IsConnected() })
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if _, err := r.Next(short); !errors.Is(err, context.DeadlineExceeded) || last == n {
+		t.Fatalf("at %d, without a server: %v", last, err)
+	}
+	s.start()
+	for last < n {
+		if batch, err = r.Next(ctx); err != nil {
+			t.Fatal(err)
+		}
+		take(batch)
 	}
 }

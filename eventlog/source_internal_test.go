@@ -84,7 +84,7 @@ func (s *standalone) start() {
 		s.t.Fatal(err)
 	}
 	s.srv.Start()
-	if !s.srv.ReadyForConnections(10 * time.Second) {
+	if !s.srv.ReadyForConnections(time.Minute) {
 		s.t.Fatal("the server doesn't start")
 	}
 	if s.port == server.RANDOM_PORT {
@@ -146,7 +146,7 @@ func grow(t *testing.T, f *Feed, n, size int, tags ...string) {
 // returns their fingerprints, taken while they were lent.
 func pull(t *testing.T, s source, after, until uint64) map[uint64]timeframe.Fingerprint {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	prints := make(map[uint64]timeframe.Fingerprint)
 	for after < until {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ const (
 	tailHeartbeat = time.Second      // the server's sign of life when idle
 	tailExpires   = 60 * time.Second // of one request
 	tailInactive  = 30 * time.Second // the server drops an abandoned consumer
+	tailRounds    = 4                // of gathering, at most
 
 	// tailSilence without a sign of life, while something is asked for, means
 	// that the consumer is gone.
@@ -123,7 +125,8 @@ func (t *tail) start(ctx context.Context) (err error) {
 	if err := t.recognise(ctx, after, st); err != nil {
 		return err
 	}
-	return t.ask()
+	t.ask()
+	return nil
 }
 
 // recognise makes sure that the log still has the message that reading goes
@@ -187,12 +190,12 @@ func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 }
 
 // ask keeps the server's supply of requests filled.
-func (t *tail) ask() error {
+func (t *tail) ask() {
 	t.mu.Lock()
 	n := tailBatch - t.asked - len(t.buf)
 	if n <= 0 || (t.asked > 0 && n < tailBatch/2) {
 		t.mu.Unlock()
-		return nil
+		return
 	}
 	if t.asked == 0 {
 		// Nothing was asked for, so the silence until now meant nothing.
@@ -208,7 +211,6 @@ func (t *tail) ask() error {
 	if err := nc.PublishRequest(t.f.log.api+".CONSUMER.MSG.NEXT."+t.f.stream+"."+t.consumer, inbox, []byte(req)); err != nil {
 		t.fail(err)
 	}
-	return nil
 }
 
 func (t *tail) fail(err error) {
@@ -238,13 +240,15 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 			return nil, t.f.closedRead()
 		}
 		t.mu.Lock()
+		t.gather()
 		if len(t.buf) > 0 {
 			out := t.buf
 			clear(t.lent) // so that its payloads can be collected
 			t.buf, t.lent = t.lent[:0], out
 			t.idle = false
 			t.mu.Unlock()
-			return out, t.ask()
+			t.ask()
+			return out, nil
 		}
 		// What was asked for on a connection that broke doesn't come.
 		denied := errors.Is(t.broken, ErrDenied)
@@ -263,9 +267,7 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 		case idle:
 			return nil, nil
 		}
-		if err := t.ask(); err != nil {
-			return nil, err
-		}
+		t.ask()
 		timer.Reset(tailSilence)
 		select {
 		case <-t.arrived:
@@ -279,6 +281,22 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 		case <-t.f.closing:
 			return nil, t.f.closedRead()
 		}
+	}
+}
+
+// gather lets what is ready to run, the connection above all, hand over what it
+// has, as long as each round brings something; t.mu is held. A message alone
+// costs each of those behind it, down to the tables, a wake-up of its own, and
+// beside 64 callers that append they come one by one: gathered, it is 50 to 100
+// messages at a time, at two thirds of the CPU of a commit that is decided,
+// appended and applied. Waiting with a timer would delay a lone message; a
+// round without others that run takes a fraction of a microsecond.
+func (t *tail) gather() {
+	for n, round := 0, 0; n < len(t.buf) && round < tailRounds; round++ {
+		n = len(t.buf)
+		t.mu.Unlock()
+		runtime.Gosched()
+		t.mu.Lock()
 	}
 }
 

@@ -68,8 +68,7 @@ func (c *Commit) Size() int { return len(c.msg.data) }
 // (Feed.Stream) or the snapshots' ("KV_<app>_snapshots"), with all that it
 // holds. A feed is forgotten first (Forget), so that it can begin anew, and so
 // that a crash leaves one that can be opened. It is no error where there is
-// no such stream. What else runs on the feed gets
-// ErrLostTail.
+// no such stream. What else runs on the feed gets ErrLostTail.
 func (l *Log) DeleteStream(ctx context.Context, stream string) error {
 	if !strings.HasPrefix(strings.TrimPrefix(stream, "KV_"), l.opts.App+"_") {
 		return fmt.Errorf("eventlog: %w: stream %q isn't one of application %q", ErrInvalid, stream, l.opts.App)

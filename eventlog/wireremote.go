@@ -121,7 +121,8 @@ func (d remoteDialer) dialAt(ctx context.Context, inbox string, u *neturl.URL, w
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	plain := conn // encrypt changes conn
+	defer context.AfterFunc(ctx, func() { _ = plain.Close() })()
 	if o.TLSHandshakeFirst {
 		if conn, err = d.encrypt(ctx, conn, u); err != nil {
 			return nil, err

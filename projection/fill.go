@@ -64,7 +64,9 @@ func (f *filler[K, V]) run(full <-chan *block[K, V]) {
 		}
 		if !f.clean {
 			for i, k := range b.keys {
-				f.dirty = append(f.dirty, touched[K, V]{k, &b.rows[i]})
+				r := &b.rows[i]
+				r.slot = uint32(len(f.dirty))
+				f.dirty = append(f.dirty, touched[K, V]{key: k, row: r, value: r.value})
 			}
 		}
 		clear(b.keys)

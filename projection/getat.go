@@ -17,6 +17,7 @@ import (
 // Errors: a *StoppedError; ErrNotRead where the table doesn't derive from the
 // feed; ErrInvalid where it isn't started; ErrClosed.
 func (t *Table[K, V]) GetAt(key K, feed string) (v V, ok bool, seq uint64, err error) {
+	t.n.lazy.touch()
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	seq, whole, err := t.n.includes(feed)
@@ -72,6 +73,9 @@ func (n *node) includes(feed string) (seq uint64, whole bool, err error) {
 }
 
 func (n *node) waitFor(ctx context.Context, at eventlog.Position) error {
+	if n.lazy != nil {
+		defer n.lazy.hold()()
+	}
 	for {
 		seq, whole, err := n.includes(at.Feed)
 		if err != nil || (whole && seq >= at.Seq) {

@@ -16,8 +16,8 @@ var ErrDormant = errors.New("the projection is dormant")
 
 // Lazy lets a table do nothing until somebody needs it: then it is restored,
 // catches up, and follows the log like any other. It is needed by who holds it
-// (Runtime.Need), who watches it, who reads it (Get, Value, Len, All), and by
-// tables that read it and aren't Lazy themselves. When nobody has needed it for
+// (Runtime.Need), who watches it, who reads it (Get, GetAt, Len, All), who waits
+// for it (WaitFor), and by tables that read it and aren't Lazy themselves. When nobody has needed it for
 // the time idle it is saved, and lets its rows go; 0: it stays from then on.
 //
 // Reading never waits: the first Get of a dormant table wakes it, and finds
@@ -92,6 +92,7 @@ type naps struct {
 
 	// Guarded by the unit's lock:
 	asleep bool
+	ending bool  // it is about to sleep
 	tries  int   // to wake up, that have ended
 	err    error // of the last one
 }
@@ -153,12 +154,6 @@ func (u *unit) runLazy(ctx context.Context) {
 	for u.sleep(ctx) {
 		err := u.restore(ctx)
 		if err == nil {
-			for _, n := range u.nodes {
-				if n.out != nil {
-					n.out.replaced()
-					n.out.rebase(n.pos)
-				}
-			}
 			u.turnOver(false, nil)
 			u.notify() // the rows are there again
 			life, cancel := context.WithCancel(ctx)
@@ -204,7 +199,7 @@ func (u *unit) sleep(ctx context.Context) bool {
 func (u *unit) turnOver(asleep bool, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.naps.asleep = asleep
+	u.naps.asleep, u.naps.ending = asleep, false
 	if asleep {
 		u.naps.tries++
 		u.naps.err = err
@@ -237,24 +232,42 @@ func (u *unit) watchIdle(ctx context.Context, end context.CancelFunc) {
 		if u.needed() {
 			last = time.Now()
 		} else if time.Since(last) >= idle {
-			end()
-			return
+			if u.ends(true); !u.needed() {
+				end()
+				return
+			}
+			u.ends(false)
+			last = time.Now()
 		}
+	}
+}
+
+// ends says whether the unit is about to sleep. Who comes to hold it does that
+// before he looks, and the unit looks again when it has said so: so one of the
+// two knows of the other, and Need never hands out rows that are let go.
+func (u *unit) ends(soon bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.naps.ending = soon
+	u.wakeLocked()
+}
+
+// awake makes a unit that is never run readable.
+func (u *unit) awake() {
+	if u.naps != nil {
+		u.naps.asleep = false
 	}
 }
 
 // putAway lets the unit's rows go.
 func (u *unit) putAway() {
+	u.mu.Lock()
+	u.isCaught, u.begun = false, time.Time{} // GetAt mustn't take cleared rows for those at a position
+	u.held, u.stalled = nil, nil
+	clear(u.oldest)
+	u.mu.Unlock()
 	for _, n := range u.nodes {
 		n.state.clear()
 		u.restored(n, make(map[string]uint64), Recovery{}, true)
-		if n.out != nil {
-			n.out.replaced()
-		}
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.isCaught, u.begun = false, time.Time{}
-	u.held, u.stalled = nil, nil
-	clear(u.oldest)
 }

@@ -35,17 +35,24 @@ func (t *Table[K, V]) load(entries iter.Seq2[snapshot.Change, error], m migratio
 	if err := f.finish(); err != nil {
 		return err
 	}
+	t.take(f)
+	return nil
+}
+
+// take swaps in what a filler that has finished holds.
+func (t *Table[K, V]) take(f *filler[K, V]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rows, t.dirty, t.whole, t.undo, t.digest = f.rows, f.dirty, !clean, nil, f.digest
+	t.rows, t.dirty, t.whole, t.undo, t.digest = f.rows, f.dirty, !f.clean, nil, f.digest
+	t.gathered, t.joined = nil, nil
 	t.replaced()
-	return nil
 }
 
 func (t *Table[K, V]) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.whole, t.undo, t.digest = make(map[K]*row[V]), nil, false, nil, snapshot.Digest{}
+	t.gathered, t.joined = nil, nil
 	t.replaced()
 }
 

@@ -68,7 +68,7 @@ func (u *unit) awaitAwake(ctx context.Context, n *node, tries int) error {
 		u.mu.Lock()
 		stopped, closed := n.stopped, u.closed
 		asleep := u.naps != nil && u.naps.asleep
-		done := !asleep && u.isCaught
+		done := !asleep && u.isCaught && (u.naps == nil || !u.naps.ending)
 		var failed error
 		if asleep && u.naps.tries > tries {
 			failed = u.naps.err

@@ -96,7 +96,7 @@ type state interface {
 	peek() capture
 	// requeue counts a capture that couldn't be saved as changed again.
 	requeue(capture)
-	// touchAll counts every key as changed.
+	// touchAll counts every key as changed; cut follows at once.
 	touchAll()
 	// load builds a state from entries, each with its digest, beside the
 	// present one, and swaps it in when all of them were good. clean says whether the entries are what

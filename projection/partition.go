@@ -1,7 +1,6 @@
 package projection
 
 import (
-	"fmt"
 	"hash/maphash"
 	"iter"
 	"runtime"
@@ -195,17 +194,38 @@ func (c partedCut) digest() (sum snapshot.Digest, err error) {
 	return sum, nil
 }
 
-// load splits what was saved over the partitions.
-func (p *Partitioned[V]) load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) error {
-	split, err := p.split(entries)
-	if err != nil {
-		return err
+// expect is Table.expect.
+func (p *Partitioned[V]) expect(m snapshot.MemberState) {
+	p.parts[0].expect(m)
+	share := p.parts[0].expected / len(p.parts)
+	p.parted(func(t *Table[string, V]) { t.expected = share })
+}
+
+// load fills all partitions at once. They are swapped in together: not some of
+// one snapshot, and some of another.
+func (p *Partitioned[V]) load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) (err error) {
+	defer contain(&err)
+	fillers := make([]*filler[string, V], len(p.parts))
+	for i, t := range p.parts {
+		fillers[i] = newFiller(t, clean)
+		defer fillers[i].stop()
+	}
+	migrate, _ := m.(migrateRow[string, V])
+	for e, err := range entries {
+		if err == nil {
+			err = fillers[p.partOf(string(e.Key))].add(e, migrate) // a string's stored form is itself
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, f := range fillers {
+		if err := f.finish(); err != nil {
+			return err
+		}
 	}
 	for i, t := range p.parts {
-		if err := t.load(split[i], m, clean); err != nil {
-			p.clear() // not some partitions of one snapshot, and some of another
-			return fmt.Errorf("partition %d: %w", i, err)
-		}
+		t.take(fillers[i])
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func (p *Partitioned[V]) handle(f *eventlog.Feed, run []eventlog.Commit, from in
 	}
 	p.rewind(limit)
 	a.failed = failed
-	p.gather(limit)
+	p.collect(limit)
 }
 
 // deal hands out commits from one on, as far as what the table reads was
@@ -270,8 +270,8 @@ func (p *Partitioned[V]) rewind(at int) {
 	}
 }
 
-// gather puts what the partitions changed in the order of the commits.
-func (p *Partitioned[V]) gather(limit int) {
+// collect puts what the partitions changed in the order of the commits.
+func (p *Partitioned[V]) collect(limit int) {
 	a := &p.ahead
 	for at := len(a.ends); at < limit; at++ {
 		for i := range a.parts {

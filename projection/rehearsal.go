@@ -46,6 +46,7 @@ func (r *Rehearsal) Reset() {
 		u.target, u.done = nil, nil
 		u.cursor, u.prints = make(map[string]uint64), make(map[string]timeframe.Fingerprint)
 		u.isCaught = true
+		u.awake()
 		for _, n := range u.nodes {
 			n.state.clear()
 			u.restored(n, make(map[string]uint64), Recovery{Source: FromNothing}, true)

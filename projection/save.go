@@ -7,26 +7,22 @@ import (
 	"github.com/tidemark-es/tidemark/snapshot"
 )
 
-// tableCut is the capture of a table: the changed rows and what they had at
-// the cut. Values are never changed in place, so it can be encoded beside
-// the reducers.
+// tableCut is the capture of a table: the changed rows with what they held at
+// the cut. Values are never changed in place, so it can be encoded beside the
+// reducers.
 //
-// Its two slices serve again once the save is over, so that a cut allocates
-// next to nothing: a goroutine that allocates while the collector marks a
-// large heap has to help it, and that was most of the longest pauses. For the
-// same reason the rows aren't copied but handed over, which passes one pointer
-// by the write barrier and not two for each row.
+// A cut hands the list over that grew with the changes and allocates next to
+// nothing, so it takes as long for a million changes as for one: rows of a
+// large table are out of the processor's cache by then, and a goroutine that
+// allocates while the collector marks a large heap has to help it. The slice
+// serves again once the save is over.
 type tableCut[K comparable, V any] struct {
 	t     *Table[K, V]
 	rows  []touched[K, V]
-	kept  []kept[V] // of rows, by index
-	whole bool      // these are all rows
-}
+	whole bool // these are all rows
 
-// kept is what a row held at the cut.
-type kept[V any] struct {
-	value V
-	there bool
+	gathered *gathering[K, V] // all rows but those that changed of late, until join adds them
+	done     bool             // it is encoded
 }
 
 func (t *Table[K, V]) cut() capture {
@@ -36,52 +32,42 @@ func (t *Table[K, V]) cut() capture {
 	}
 	c.rows, t.dirty = t.dirty, c.rows
 	c.whole, t.whole = t.whole, false
-	c.keep()
+	c.gathered, t.joined, t.gathered, c.done = t.joined, nil, nil, false
 	t.epoch++
 	return c
 }
 
 func (t *Table[K, V]) peek() capture {
-	c := &tableCut[K, V]{t: t, whole: t.whole, rows: slices.Clone(t.dirty)}
-	c.keep()
-	return c
+	return &tableCut[K, V]{t: t, whole: t.whole, rows: slices.Clone(t.dirty)}
 }
 
-// keep copies what the rows hold. It looks nothing up in the map: what was
-// touched lately is in the processor's cache, a map of millions of keys isn't.
-func (c *tableCut[K, V]) keep() {
-	c.kept = slices.Grow(c.kept[:0], len(c.rows))[:len(c.rows)]
-	for i := range c.rows {
-		if r := c.rows[i].row; r.gone {
-			c.kept[i] = kept[V]{}
-		} else {
-			c.kept[i] = kept[V]{r.value, true}
-		}
-	}
-}
-
-// release gives the slices back for another cut, emptied here, beside the
-// reducers. Nobody may use the capture any more. Those that were far larger
-// than what changes now, and those of a whole table, aren't kept.
+// release gives the slice back for another cut, emptied here, beside the
+// reducers. Nobody may use the capture any more. One that was far larger than
+// what changes now, and that of a whole table, aren't kept.
 func (c *tableCut[K, V]) release() {
 	if n := cap(c.rows); c.whole || (n > 4096 && n > 8*len(c.rows)) {
 		return
 	}
 	clear(c.rows)
-	clear(c.kept)
-	c.rows, c.kept = c.rows[:0], c.kept[:0]
+	c.rows = c.rows[:0]
 	c.t.spare.Store(c)
 }
 
 func (t *Table[K, V]) requeue(c capture) {
 	failed := c.(*tableCut[K, V])
 	t.whole = t.whole || failed.whole
-	for _, v := range failed.rows {
+	failed.join()
+	for i := range failed.rows {
+		v := &failed.rows[i]
 		t.touch(v.key, v.row) // also where it is gone: it isn't stored yet that it is
 	}
 }
 
 func (t *Table[K, V]) touchAll() {
+	if g := t.takeGathered(); g != nil {
+		t.joined, t.whole = g, true
+		return
+	}
 	t.dirty = slices.Grow(t.dirty, max(len(t.rows)-len(t.dirty), 0))
 	for k, r := range t.rows {
 		t.touch(k, r)
@@ -99,7 +85,7 @@ func (c *tableCut[K, V]) encode() ([]snapshot.Change, snapshot.Digest, error) {
 	for i := range changes { // before they are sorted, they are in the order of rows
 		c.rows[i].row.digest = changes[i].Digest
 	}
-	c.t.digest = digest
+	c.t.digest, c.done = digest, true
 	return sorted(changes), digest, nil
 }
 
@@ -112,6 +98,7 @@ func (c *tableCut[K, V]) digest() (snapshot.Digest, error) {
 // its entry, and the table's digest with all of them.
 func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Digest, err error) {
 	defer contain(&err)
+	c.join()
 	if !c.whole {
 		digest = c.t.digest
 	}
@@ -119,7 +106,7 @@ func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Diges
 	var buf []byte // one allocation for many small entries
 	take := func(from int) []byte { return buf[from:len(buf):len(buf)] }
 	for i := range c.rows {
-		row, v := &c.rows[i], &c.kept[i]
+		row := &c.rows[i]
 		if cap(buf)-len(buf) < 512 {
 			buf = make([]byte, 0, 64<<10)
 		}
@@ -127,10 +114,10 @@ func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Diges
 		if buf, err = c.t.keys.append(buf, row.key); err != nil {
 			return nil, digest, fmt.Errorf("key %v: %w", row.key, err)
 		}
-		ch := snapshot.Change{Key: take(from), Deleted: !v.there}
-		if v.there {
+		ch := snapshot.Change{Key: take(from), Deleted: row.gone}
+		if !row.gone {
 			from = len(buf)
-			if buf, err = c.t.values.append(buf, &v.value); err != nil {
+			if buf, err = c.t.values.append(buf, &row.value); err != nil {
 				return nil, digest, fmt.Errorf("value of key %v: %w", row.key, err)
 			}
 			ch.Value = take(from)

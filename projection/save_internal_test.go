@@ -10,20 +10,27 @@ import (
 )
 
 // A cut's memory serves again, and yet each cut holds exactly what changed,
-// as it was at that moment (R0.16, R0.18), whatever was saved, is being saved or failed.
+// as it was at that moment (R0.16, R0.18), whatever was saved, is being saved or
+// failed, and whichever commits were taken back.
 func TestCutsMemoryServesAgain(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		table := NewTable[string, int]("t")
 		stored := make(map[string][]byte) // what the store would have
 		for range rapid.IntRange(1, 12).Draw(rt, "cuts") {
 			change := func(i int) {
-				key := rapid.StringMatching(`[a-e]`).Draw(rt, "key")
 				table.lock()
 				defer table.unlock()
-				if rapid.Bool().Draw(rt, "delete") {
-					table.tx.Delete(key)
-				} else {
-					table.tx.Put(key, i)
+				for j := range rapid.IntRange(1, 3).Draw(rt, "in one commit") {
+					key := rapid.StringMatching(`[a-e]`).Draw(rt, "key")
+					if rapid.Bool().Draw(rt, "delete") {
+						table.tx.Delete(key)
+					} else {
+						table.tx.Put(key, 10*i+j)
+					}
+				}
+				if rapid.IntRange(0, 3).Draw(rt, "handler fails") == 0 {
+					table.rollback()
+					return
 				}
 				table.commit()
 			}

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -31,10 +32,12 @@ type saver struct {
 	failures int
 	// stale: the head was moved by another process, or changes were dropped
 	// while it saved: the next save reads the head again and holds everything.
-	stale bool
-	owner *owner
-	want  chan chan error // saves that somebody asks for; each reply takes one without waiting
-	asked []chan error    // and that haven't begun
+	stale    bool
+	prepared bool // what takeOver does is done
+	damaged  bool // what a save was to stand on is gone, or isn't whole
+	owner    *owner
+	want     chan chan error // saves that somebody asks for; each reply takes one without waiting
+	asked    []chan error    // and that haven't begun
 
 	status SnapshotStatus // guarded by u.mu
 }
@@ -69,6 +72,8 @@ type saveJob struct {
 	asked   []chan error // who waits for it
 	lineage map[string]timeframe.Lineage
 	left    map[*node]error // not saved, and why; what the base has of them stays
+	// takeover: nothing is saved by it; see takeOver.
+	takeover bool
 }
 
 type saveResult struct {
@@ -135,6 +140,7 @@ func (s *saver) consider() {
 // of tables: it is what that one's snapshots are compared with.
 func (s *saver) discard() {
 	u := s.u
+	s.prepared = false
 	job := &saveJob{events: s.events, bytes: s.bytes, turn: u.turn()}
 	job.cut.Tag = u.tag()
 	for _, n := range u.nodes {
@@ -170,13 +176,14 @@ func (j *saveJob) add(n *node) {
 	})
 }
 
+// start saves, or first prepares that.
 func (s *saver) start(l *lease.Lease) {
-	if s.stale {
-		for _, n := range s.u.nodes {
-			n.reset = true
-			n.state.touchAll()
-		}
+	if !s.takeOver() {
+		s.save(l)
 	}
+}
+
+func (s *saver) save(l *lease.Lease) {
 	job := s.cut()
 	job.lease, job.cut.Epoch = l, l.Epoch()
 	job.asked, s.asked = s.asked, nil
@@ -198,6 +205,12 @@ func (s *saver) start(l *lease.Lease) {
 func (s *saver) cut() *saveJob {
 	begun := time.Now()
 	u := s.u
+	if s.prepared = false; s.stale {
+		for _, n := range u.nodes {
+			n.reset = true
+			n.state.touchAll()
+		}
+	}
 	job := &saveJob{base: s.base, events: s.events, bytes: s.bytes, refresh: s.stale}
 	job.cut.Replaces = s.newest
 	job.turn = u.turn()
@@ -215,13 +228,17 @@ func (s *saver) cut() *saveJob {
 // finish takes a save's outcome in.
 func (s *saver) finish(r saveResult) {
 	s.inFlight = nil
+	if r.job.takeover {
+		s.tookOver(r)
+		return
+	}
 	defer r.job.answer(r.err)
 	u := s.u
 	if r.job.lease == nil && r.err == nil {
 		return // another process saves
 	}
 	if r.err == nil {
-		s.failures, s.stale = 0, false
+		s.failures, s.stale, s.damaged = 0, false, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
 		r.job.eachNode(func(n *node, part capture, left error) {
 			if left != nil {
@@ -254,12 +271,16 @@ func (s *saver) putBack(r saveResult) {
 	s.events += r.job.events
 	s.bytes += r.job.bytes
 	for i, n := range r.job.nodes {
+		if e, ok := r.job.parts[i].(interface{ encodedWhole() bool }); ok && s.stale && e.encodedWhole() {
+			continue // all rows are gathered again, and their digests are known
+		}
 		n.state.requeue(r.job.parts[i])
 	}
 	s.failures++
 	wait := min(s.u.rt.cfg.Snapshots.MinInterval<<min(s.failures, 6), longestWait)
 	// Somebody else has moved the head: the next save holds the whole state.
 	s.stale = s.stale || moved(r.err)
+	s.damaged = s.damaged || errors.Is(r.err, snapshot.ErrCorrupt) || errors.Is(r.err, snapshot.ErrStaleBase)
 	s.notYet = time.Now().Add(wait)
 	s.timer.Reset(wait)
 	s.u.rt.cfg.Logger.Warn().Err(r.err).Str("unit", s.u.name).Dur("again_in", wait).Msg("projection: snapshot not saved")
@@ -283,7 +304,7 @@ func (s *saver) last() {
 	if held == nil {
 		return // another process saves this unit
 	}
-	s.start(held)
+	s.save(held)
 	s.settle()
 	s.u.mu.Lock()
 	defer s.u.mu.Unlock()

@@ -20,12 +20,13 @@ type trickyStore struct {
 	saves []snapshot.Cut
 	saved chan struct{} // capacity enough
 	hold  chan struct{} // where set, a save waits for it
+	held  chan struct{} // has an entry when one does; capacity 1
 }
 
 func newTrickyStore(t *testing.T, b *bank) *trickyStore {
 	t.Helper()
 	s := must(snapshot.Open(t.Context(), snapshot.Options{App: b.log.App(), JetStream: b.log.JetStream()}))(t)
-	return &trickyStore{Store: s, saved: make(chan struct{}, 1000)}
+	return &trickyStore{Store: s, saved: make(chan struct{}, 1000), held: make(chan struct{}, 1)}
 }
 
 func (s *trickyStore) Save(ctx context.Context, unit string, base *snapshot.Manifest, cut snapshot.Cut) (*snapshot.Manifest, error) {
@@ -33,6 +34,10 @@ func (s *trickyStore) Save(ctx context.Context, unit string, base *snapshot.Mani
 	hold := s.hold
 	s.mu.Unlock()
 	if hold != nil {
+		select {
+		case s.held <- struct{}{}:
+		default:
+		}
 		<-hold
 	}
 	s.mu.Lock()

@@ -33,6 +33,9 @@ type Table[K comparable, V any] struct {
 	whole bool                           // all rows are in dirty
 	spare atomic.Pointer[tableCut[K, V]] // of an earlier cut, empty
 
+	gathered *gathering[K, V] // all rows, as far as it has come; nil: there is none
+	joined   *gathering[K, V] // that the next cut takes
+
 	expected int          // rows, by the next load
 	sized    atomic.Int64 // rows, when a status last saw them
 	wrong    atomic.Pointer[string]
@@ -51,21 +54,25 @@ type Table[K comparable, V any] struct {
 }
 
 // row is a key's value. cut says in which cut it was last changed, so that a
-// row enters dirty once, without a second map; gone, that it isn't in the
-// table any more. digest is what it adds to the table's digest, zero for
-// nothing, and belongs to who encodes.
+// row enters dirty once, without a second map, and slot where in dirty it is
+// then; gone, that it isn't in the table any more. digest is what it adds to
+// the table's digest, zero for nothing, and belongs to who encodes.
 type row[V any] struct {
 	value  V
 	cut    uint64
+	slot   uint32
 	gone   bool
 	digest snapshot.Digest
 }
 
-// touched is a row that changed since the last cut. A key that was deleted and
-// put again has two: one that is gone, and one that isn't.
+// touched is a row that changed since the last cut, and what it holds: each
+// change is written to both, so that a cut has nothing left to copy. A key that
+// was deleted and put again has two: one that is gone, and one that isn't.
 type touched[K comparable, V any] struct {
-	key K
-	row *row[V]
+	key   K
+	row   *row[V]
+	value V // zero where it is gone
+	gone  bool
 }
 
 // undo is what a key had before a commit changed it. A row that a commit

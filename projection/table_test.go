@@ -74,7 +74,7 @@ func TestCutsAddUp(t *testing.T) {
 		m := &cutModel{rt: rt, tab: NewTable[int8, int]("t"), want: map[int8]int{}, stored: map[string][]byte{}}
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
 			m.commit()
-			switch rapid.IntRange(0, 7).Draw(rt, "then") {
+			switch rapid.IntRange(0, 9).Draw(rt, "then") {
 			case 0:
 				m.begin()
 			case 1:
@@ -87,6 +87,23 @@ func TestCutsAddUp(t *testing.T) {
 				m.peek()
 			case 6:
 				m.tab.touchAll()
+			case 7: // all is gathered, with changes before, meanwhile and after
+				m.end(true, true)
+				run := m.tab.gather()
+				m.commit()
+				run()
+				m.commit()
+				m.tab.touchAll()
+				m.begin()
+			case 8: // what was gathered doesn't hold any more
+				m.end(true, true)
+				run := m.tab.gather()
+				m.begin()
+				m.commit()
+				run()
+				m.end(true, true)
+				m.tab.touchAll()
+				m.begin()
 			case 5:
 				if rapid.IntRange(0, 3).Draw(rt, "restart") == 0 {
 					m.restart()

@@ -38,15 +38,15 @@ func (x *Tx[K, V]) Put(key K, v V) {
 	}
 	r := t.rows[key]
 	if r == nil {
-		r = &row[V]{value: v, cut: t.epoch}
+		r = &row[V]{value: v}
 		t.undo = append(t.undo, undo[K, V]{key: key, row: r})
 		t.rows[key] = r
-		t.soil(key, r)
+		t.touch(key, r)
 		return
 	}
 	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
-	t.touch(key, r)
 	r.value = v
+	t.touch(key, r)
 }
 
 // Delete removes a key; a key that isn't there is left alone.
@@ -61,23 +61,27 @@ func (x *Tx[K, V]) Delete(key K) {
 		return
 	}
 	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
-	t.touch(key, r)
 	r.gone = true
+	t.touch(key, r)
 	delete(t.rows, key)
 }
 
+// touch notes what a row holds for the next cut, where there will be one.
 func (t *Table[K, V]) touch(key K, r *row[V]) {
+	if t.n.unsaved {
+		return
+	}
 	if r.cut != t.epoch {
-		r.cut = t.epoch
-		t.soil(key, r)
+		r.cut, r.slot = t.epoch, uint32(len(t.dirty))
+		t.dirty = append(t.dirty, touched[K, V]{key: key, row: r})
 	}
-}
-
-// soil notes a row for the next cut, where there will be one.
-func (t *Table[K, V]) soil(key K, r *row[V]) {
-	if !t.n.unsaved {
-		t.dirty = append(t.dirty, touched[K, V]{key, r})
+	d := &t.dirty[r.slot]
+	if d.gone = r.gone; d.gone {
+		var zero V
+		d.value = zero
+		return
 	}
+	d.value = r.value
 }
 
 func (t *Table[K, V]) misuse(what string) { t.wrong.CompareAndSwap(nil, &what) }
@@ -131,13 +135,13 @@ func (t *Table[K, V]) rollback() {
 // rollbackTo puts back what was there when the undo list had this length.
 func (t *Table[K, V]) rollbackTo(length int) {
 	for i := len(t.undo) - 1; i >= length; i-- {
-		u := t.undo[i]
-		u.row.gone = !u.had
-		if !u.had {
+		u := &t.undo[i]
+		if u.row.gone = !u.had; u.had {
+			u.row.value = u.old
+			t.rows[u.key] = u.row
+		} else {
 			delete(t.rows, u.key)
-			continue
 		}
-		u.row.value = u.old
-		t.rows[u.key] = u.row
+		t.touch(u.key, u.row)
 	}
 }

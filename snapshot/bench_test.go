@@ -102,3 +102,22 @@ func BenchmarkDecode(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSegment is what writing an entry costs without the store.
+func BenchmarkSegment(b *testing.B) {
+	const n = 10_000
+	changes := many(n, "account-", "balance of somebody")
+	for b.Loop() {
+		w, err := writeSegment(func(yield func(Change, error) bool) {
+			for _, c := range changes {
+				if !yield(c, nil) {
+					return
+				}
+			}
+		}, 512<<10, func([]byte) error { return nil })
+		if err != nil || w.entries != n {
+			b.Fatal(w.entries, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/entry")
+}

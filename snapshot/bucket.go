@@ -2,10 +2,10 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
+	"github.com/tidemark-es/tidemark/internal/kv"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -15,7 +15,7 @@ type bucket interface {
 	// its age starts again.
 	put(ctx context.Context, key string, data []byte) error
 	// swap stores data if key is at the revision (0: absent). It returns the
-	// new revision, and errMoved where the server says that key is elsewhere.
+	// new revision, and kv.ErrMoved where the server says that key is elsewhere.
 	// Any other error may mean that the write happened.
 	swap(ctx context.Context, key string, data []byte, revision uint64) (uint64, error)
 	// get may be answered by any replica. The error is a *NotFoundError where
@@ -25,26 +25,16 @@ type bucket interface {
 	// is a *NotFoundError that comes with the revision of the marker.
 	leader(ctx context.Context, key string) (entry, error)
 	// list returns the keys that match, without their content.
-	list(ctx context.Context, filter string) ([]item, error)
+	list(ctx context.Context, filter string) ([]kv.Item, error)
 	// drop removes key if it is still at the revision, without a trace.
 	drop(ctx context.Context, key string, revision uint64) error
 	// now is the server's time: entries' ages are by its clock.
 	now(ctx context.Context) (time.Time, error)
 }
 
-// errMoved says that a compare-and-set found another revision, or that one was
-// under way; it is never returned to callers.
-var errMoved = errors.New("the key isn't at the expected revision")
-
 type entry struct {
 	data     []byte
 	revision uint64
-}
-
-type item struct {
-	key      string
-	revision uint64
-	created  time.Time
 }
 
 const (

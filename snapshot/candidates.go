@@ -91,7 +91,7 @@ func (s *Store) listed(ctx context.Context, h headState) ([]Candidate, error) {
 	}
 	var found []Candidate
 	for _, item := range items {
-		_, id, ok := manifestOf(item.key)
+		_, id, ok := manifestOf(item.Key)
 		if !ok || slices.Contains(h.ids, id) {
 			continue
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/tidemark-es/tidemark/internal/kv"
 )
 
 // Claim makes an epoch the unit's: it puts it into the head, so that saves of
@@ -32,7 +34,7 @@ func (s *Store) Claim(ctx context.Context, unit string, epoch uint64) error {
 		}
 		next := h.head
 		next.epoch = epoch
-		if _, err = s.bucket.swap(ctx, headKey(unit), next.encode(), h.revision); !errors.Is(err, errMoved) {
+		if _, err = s.bucket.swap(ctx, headKey(unit), next.encode(), h.revision); !errors.Is(err, kv.ErrMoved) {
 			break
 		}
 		err = &ConflictError{Unit: unit, Expected: h.revision}

@@ -226,8 +226,8 @@ func keys(t testing.TB, s *Store, prefix string) []string {
 	}
 	var found []string
 	for _, item := range items {
-		if strings.HasPrefix(item.key, prefix) {
-			found = append(found, item.key)
+		if strings.HasPrefix(item.Key, prefix) {
+			found = append(found, item.Key)
 		}
 	}
 	slices.Sort(found)

@@ -85,7 +85,9 @@ func (w *segmentWriter) flush(least int) error {
 		}
 		done += len(block)
 	}
-	w.raw = append(w.raw[:0], w.raw[done:]...)
+	if done > 0 { // for nearly every entry nothing is due, and there is nothing to move
+		w.raw = append(w.raw[:0], w.raw[done:]...)
+	}
 	return nil
 }
 

@@ -110,7 +110,7 @@ func everything(t testing.TB, s *Store) map[string]uint64 {
 	}
 	all := make(map[string]uint64)
 	for _, i := range items {
-		all[i.key] = i.revision
+		all[i.Key] = i.Revision
 	}
 	return all
 }

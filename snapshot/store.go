@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tidemark-es/tidemark/internal/kv"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -38,8 +39,6 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
-	defer cancel()
 	b, err := openBucket(ctx, opts)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: open: %w", err)
@@ -57,35 +56,16 @@ func newStore(opts Options, b bucket) *Store {
 
 func bucketName(app string) string { return app + "_snapshots" }
 
-func openBucket(ctx context.Context, opts Options) (*natsBucket, error) {
-	name := bucketName(opts.App)
-	kv, err := opts.JetStream.KeyValue(ctx, name)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		storage := jetstream.FileStorage
-		if opts.Memory {
-			storage = jetstream.MemoryStorage
-		}
-		kv, err = opts.JetStream.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: name, Description: "snapshots", History: 1, Replicas: opts.Replicas, Storage: storage,
-		})
-		if errors.Is(err, jetstream.ErrBucketExists) { // another process was faster
-			kv, err = opts.JetStream.KeyValue(ctx, name)
-		}
+func openBucket(ctx context.Context, opts Options) (natsBucket, error) {
+	b := kv.New(kv.Options{
+		JetStream: opts.JetStream, APIPrefix: opts.APIPrefix, Bucket: bucketName(opts.App), Description: "snapshots",
+		Replicas: opts.Replicas, Memory: opts.Memory, Timeout: opts.Timeout,
+	})
+	settings, err := b.Ensure(ctx)
+	if err == nil {
+		err = checkBucket(settings, opts.ChunkSize)
 	}
-	if err != nil {
-		return nil, err
-	}
-	stream, err := opts.JetStream.Stream(ctx, "KV_"+name)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkBucket(stream.CachedInfo().Config, opts.ChunkSize); err != nil {
-		return nil, err
-	}
-	return &natsBucket{
-		kv: kv, stream: stream, conn: opts.Conn, api: opts.APIPrefix,
-		subject: fmt.Sprintf(subjectPrefixFormat, name), timeout: opts.Timeout,
-	}, nil
+	return natsBucket{b}, err
 }
 
 // checkBucket refuses settings that would lose entries, or refuse ours.
@@ -122,15 +102,15 @@ func (s *Store) Units(ctx context.Context) ([]string, error) {
 	return unitsOf(heads, manifests), nil
 }
 
-func unitsOf(heads, manifests []item) []string {
+func unitsOf(heads, manifests []kv.Item) []string {
 	var units []string
 	for _, h := range heads {
-		if unit := strings.TrimPrefix(h.key, headPrefix); timeframe.ValidName(unit) == nil {
+		if unit := strings.TrimPrefix(h.Key, headPrefix); timeframe.ValidName(unit) == nil {
 			units = append(units, unit)
 		}
 	}
 	for _, m := range manifests {
-		if unit, _, ok := manifestOf(m.key); ok {
+		if unit, _, ok := manifestOf(m.Key); ok {
 			units = append(units, unit)
 		}
 	}
@@ -156,7 +136,7 @@ func (s *Store) Delete(ctx context.Context, unit string) error {
 		return err
 	}
 	for _, m := range manifests {
-		if err := s.bucket.drop(ctx, m.key, m.revision); err != nil {
+		if err := s.bucket.drop(ctx, m.Key, m.Revision); err != nil {
 			return fmt.Errorf("snapshot: delete %q: %w", unit, err)
 		}
 	}

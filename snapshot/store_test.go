@@ -135,7 +135,12 @@ func TestUnitsAndDelete(t *testing.T) {
 func TestHeadDeletedThroughTheKVAPI(t *testing.T) {
 	s := opened(t, connect(t))
 	saved(t, s, "u", nil, cut(1, member("x", put("k", "v"))))
-	if err := s.bucket.(*natsBucket).kv.Delete(t.Context(), headKey("u")); err != nil {
+	b := s.bucket.(natsBucket)
+	e, err := b.Get(t.Context(), headKey("u"))
+	if err == nil {
+		err = b.Delete(t.Context(), headKey("u"), e.Revision)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	m, problems := newest(t, s, "u")

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tidemark-es/tidemark/internal/kv"
 )
 
 // SweepInfo is what a sweep did.
@@ -59,7 +61,7 @@ func (s *Store) sweep(ctx context.Context, grace time.Duration) (info SweepInfo,
 	if err != nil {
 		return info, err
 	}
-	lists := make([][]item, 3)
+	lists := make([][]kv.Item, 3)
 	for i, filter := range []string{chunkPrefix + "*", manifestPrefix + "*.*", headPrefix + "*"} {
 		if lists[i], err = s.bucket.list(ctx, filter); err != nil {
 			return info, err
@@ -71,12 +73,12 @@ func (s *Store) sweep(ctx context.Context, grace time.Duration) (info SweepInfo,
 		return info, err
 	}
 	for _, item := range slices.Concat(manifests, chunks) { // so that no manifest outlives its chunks
-		isChunk := strings.HasPrefix(item.key, chunkPrefix)
-		if used[item.key] || !ours(item.key) || now.Sub(item.created) <= grace {
+		isChunk := strings.HasPrefix(item.Key, chunkPrefix)
+		if used[item.Key] || !ours(item.Key) || now.Sub(item.Created) <= grace {
 			info.Kept++
 			continue
 		}
-		if err := s.bucket.drop(ctx, item.key, item.revision); err != nil {
+		if err := s.bucket.drop(ctx, item.Key, item.Revision); err != nil {
 			return info, err
 		}
 		if isChunk {
@@ -97,7 +99,7 @@ func ours(key string) bool {
 }
 
 // mark returns the keys that heads refer to, directly or not.
-func (s *Store) mark(ctx context.Context, heads, manifests []item) (map[string]bool, error) {
+func (s *Store) mark(ctx context.Context, heads, manifests []kv.Item) (map[string]bool, error) {
 	used := make(map[string]bool)
 	for _, unit := range unitsOf(heads, manifests) {
 		roots, err := s.roots(ctx, unit, manifests)
@@ -122,7 +124,7 @@ func (s *Store) mark(ctx context.Context, heads, manifests []item) (map[string]b
 }
 
 // roots returns the manifests of the unit that have to stay.
-func (s *Store) roots(ctx context.Context, unit string, manifests []item) ([]ID, error) {
+func (s *Store) roots(ctx context.Context, unit string, manifests []kv.Item) ([]ID, error) {
 	h, err := s.readHead(ctx, unit)
 	if err != nil {
 		return nil, err
@@ -135,7 +137,7 @@ func (s *Store) roots(ctx context.Context, unit string, manifests []item) ([]ID,
 	}
 	var all []ID
 	for _, item := range manifests {
-		if of, id, ok := manifestOf(item.key); ok && of == unit {
+		if of, id, ok := manifestOf(item.Key); ok && of == unit {
 			all = append(all, id)
 		}
 	}

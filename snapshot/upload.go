@@ -105,15 +105,20 @@ func (u *uploader) refresh(ctx context.Context) error {
 		if u.s.recent.has(id, half) {
 			continue
 		}
-		chunk, err := u.s.content(ctx, chunkKey(id), id)
-		if err != nil {
-			return err
-		}
-		if err := u.write(ctx, id, chunk); err != nil {
+		if err := u.rewrite(ctx, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rewrite makes a chunk new that the bucket holds.
+func (u *uploader) rewrite(ctx context.Context, id ID) error {
+	chunk, err := u.s.content(ctx, chunkKey(id), id)
+	if err != nil {
+		return err
+	}
+	return u.write(ctx, id, chunk)
 }
 
 // adopt writes base again, and those of its chunks that next carries over: no
@@ -130,11 +135,7 @@ func (u *uploader) adopt(ctx context.Context, base, next *Manifest) error {
 		if slices.Contains(u.ids, id) {
 			continue
 		}
-		chunk, err := u.s.content(ctx, chunkKey(id), id)
-		if err != nil {
-			return err
-		}
-		if err := u.write(ctx, id, chunk); err != nil {
+		if err := u.rewrite(ctx, id); err != nil {
 			return err
 		}
 	}

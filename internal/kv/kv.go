@@ -1,8 +1,9 @@
-// Package kv keeps small records in a JetStream key-value bucket, read from
-// the stream's leader and written by compare-and-set alone: what the client's
-// own Get reads may come from a follower that lags. The bucket is made when
-// the first record is written, so that asking costs nothing where there never
-// was one.
+// Package kv keeps records in a JetStream key-value bucket, read from the
+// stream's leader and written by compare-and-set: what the client's own Get
+// reads may come from a follower that lags, which is enough (Read) only for
+// what never changes under its name. The bucket is made when the first record
+// is written, so that asking costs nothing where there never was one. Every
+// request is bounded by Options.Timeout.
 package kv
 
 import (
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -36,9 +38,14 @@ type Options struct {
 	APIPrefix   string              // of JetStream requests; default "$JS.API"
 	Bucket      string
 	Description string
+	History     int           // revisions kept of a key, where it is made; default 1
 	Replicas    int           // where it is made; default 1
 	Memory      bool          // where it is made
 	Timeout     time.Duration // of one request; default 5 s
+	// Ask sends a request to the JetStream API, on a subject without its
+	// prefix, and decodes the answer. Default: it is sent once, and waited for
+	// until Timeout.
+	Ask func(ctx context.Context, subject string, request, reply any) error
 }
 
 // Bucket is safe for concurrent use. It owns nothing that has to be closed.
@@ -51,9 +58,10 @@ type Bucket struct {
 
 // Entry is one record.
 type Entry struct {
-	Data     []byte
-	Revision uint64    // 0 where there is none
+	Data     []byte    // nil where there is none
+	Revision uint64    // where there is none: of the marker that a deletion left, else 0
 	Created  time.Time // by the server's clock
+	NoBucket bool      // there isn't even a bucket
 }
 
 // New asks nothing of the server.
@@ -62,15 +70,15 @@ func New(o Options) *Bucket {
 		o.APIPrefix = jetstream.DefaultAPIPrefix
 	}
 	o.APIPrefix = strings.TrimSuffix(o.APIPrefix, ".")
+	o.History, o.Replicas = max(1, o.History), max(1, o.Replicas)
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
 	}
 	return &Bucket{opts: o}
 }
 
-// Get reads a record from the leader. Where there is none, whether or not
-// there is a bucket, Data is nil; the revision is then that of the marker
-// which a deletion left, else 0.
+// Get reads a record from the leader. Where there is none, Data is nil, and
+// that is no error.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	var reply struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -81,22 +89,62 @@ func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 			Time   time.Time `json:"time"`
 		} `json:"message"`
 	}
-	err := b.ask(ctx, "STREAM.MSG.GET.", map[string]string{"last_by_subj": "$KV." + b.opts.Bucket + "." + key}, &reply)
+	err := b.ask(ctx, "STREAM.MSG.GET.", map[string]string{"last_by_subj": b.subject(key)}, &reply)
 	switch {
 	case err != nil:
-		return Entry{}, fmt.Errorf("read %s of bucket %s: %w", key, b.opts.Bucket, err)
-	case reply.Error != nil && (reply.Error.ErrorCode == codeNoMessage || reply.Error.ErrorCode == codeNoStream):
+		return Entry{}, b.failed("read", key, err)
+	case reply.Error != nil && reply.Error.ErrorCode == codeNoStream:
+		return Entry{NoBucket: true}, nil
+	case reply.Error != nil && reply.Error.ErrorCode == codeNoMessage:
 		return Entry{}, nil
 	case reply.Error != nil:
-		return Entry{}, fmt.Errorf("read %s of bucket %s: %w", key, b.opts.Bucket, reply.Error)
+		return Entry{}, b.failed("read", key, reply.Error)
 	case reply.Message == nil:
-		return Entry{}, fmt.Errorf("read %s of bucket %s: an answer without a message", key, b.opts.Bucket)
+		return Entry{}, b.failed("read", key, errors.New("an answer without a message"))
 	}
-	e := Entry{Data: reply.Message.Data, Revision: reply.Message.Seq, Created: reply.Message.Time}
-	if len(reply.Message.Header) > 0 && strings.Contains(string(reply.Message.Header), "KV-Operation:") {
-		e.Data = nil
+	m := reply.Message
+	e := Entry{Data: m.Data, Revision: m.Seq, Created: m.Time}
+	if len(m.Header) > 0 {
+		h, err := nats.DecodeHeadersMsg(m.Header)
+		if err != nil {
+			return Entry{}, b.failed("read", key, err)
+		}
+		if h.Get("KV-Operation") != "" || h.Get("Nats-Marker-Reason") != "" {
+			e.Data = nil
+			return e, nil
+		}
 	}
-	return e, nil
+	return there(e), nil
+}
+
+// there tells an empty record from none.
+func there(e Entry) Entry {
+	if e.Data == nil {
+		e.Data = []byte{}
+	}
+	return e
+}
+
+// Read is Get from any replica, which may lag: for records that never change.
+// What it doesn't find the leader may have. It tells no markers.
+func (b *Bucket) Read(ctx context.Context, key string) (Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
+	defer cancel()
+	kv, err := b.find(ctx)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return Entry{NoBucket: true}, nil
+	}
+	if err != nil {
+		return Entry{}, b.failed("read", key, err)
+	}
+	e, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Entry{}, nil
+	}
+	if err != nil {
+		return Entry{}, b.failed("read", key, err)
+	}
+	return there(Entry{Data: e.Value(), Revision: e.Revision(), Created: e.Created()}), nil
 }
 
 // Now is the server's time, by which Entry.Created is told. The bucket has to
@@ -108,16 +156,19 @@ func (b *Bucket) Now(ctx context.Context) (now time.Time, ok bool, err error) {
 	}
 	switch err := b.ask(ctx, "STREAM.INFO.", nil, &reply); {
 	case err != nil:
-		return now, false, fmt.Errorf("ask for the time of bucket %s: %w", b.opts.Bucket, err)
+		return now, false, b.failed("ask for the time", "", err)
 	case reply.Error != nil && reply.Error.ErrorCode == codeNoStream:
 		return now, false, nil
 	case reply.Error != nil:
-		return now, false, fmt.Errorf("ask for the time of bucket %s: %w", b.opts.Bucket, reply.Error)
+		return now, false, b.failed("ask for the time", "", reply.Error)
 	}
 	return reply.TS, true, nil
 }
 
 func (b *Bucket) ask(ctx context.Context, what string, request, reply any) error {
+	if b.opts.Ask != nil {
+		return b.opts.Ask(ctx, what+b.stream(), request, reply)
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
 	defer cancel()
 	var body []byte
@@ -127,62 +178,20 @@ func (b *Bucket) ask(ctx context.Context, what string, request, reply any) error
 			return err
 		}
 	}
-	msg, err := b.opts.JetStream.Conn().RequestWithContext(ctx, b.opts.APIPrefix+"."+what+"KV_"+b.opts.Bucket, body)
+	msg, err := b.opts.JetStream.Conn().RequestWithContext(ctx, b.opts.APIPrefix+"."+what+b.stream(), body)
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal(msg.Data, reply)
 }
 
-// Swap stores data if the key is at the revision (0: it was never written),
-// and returns the new revision.
-func (b *Bucket) Swap(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
-	defer cancel()
-	kv, err := b.open(ctx)
-	if err != nil {
-		return 0, err
-	}
-	now, err := kv.Update(ctx, key, data, revision)
-	if err == nil {
-		return now, nil
-	}
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.ErrorCode == codeWrongSequence || api.ErrorCode == codeWriteUnderWay) {
-		return 0, fmt.Errorf("write %s of bucket %s: %w: %w", key, b.opts.Bucket, ErrMoved, err)
-	}
-	b.mu.Lock()
-	b.handle = nil // the bucket may have been deleted: look again
-	b.mu.Unlock()
-	return 0, fmt.Errorf("write %s of bucket %s: %w", key, b.opts.Bucket, err)
-}
+func (b *Bucket) stream() string            { return "KV_" + b.opts.Bucket }
+func (b *Bucket) subject(key string) string { return "$KV." + b.opts.Bucket + "." + key }
 
-// open finds or makes the bucket.
-func (b *Bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
-	b.mu.Lock()
-	handle := b.handle
-	b.mu.Unlock()
-	if handle != nil {
-		return handle, nil
+// failed says where it was.
+func (b *Bucket) failed(what, key string, err error) error {
+	if key != "" {
+		what += " " + key
 	}
-	o := b.opts
-	kv, err := o.JetStream.KeyValue(ctx, o.Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		storage := jetstream.FileStorage
-		if o.Memory {
-			storage = jetstream.MemoryStorage
-		}
-		kv, err = o.JetStream.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: o.Bucket, Description: o.Description, History: 1, Replicas: max(1, o.Replicas), Storage: storage,
-		})
-		if errors.Is(err, jetstream.ErrBucketExists) { // another process was faster
-			kv, err = o.JetStream.KeyValue(ctx, o.Bucket)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", o.Bucket, err)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.handle = kv
-	return kv, nil
+	return fmt.Errorf("%s of bucket %s: %w", what, b.opts.Bucket, err)
 }

@@ -81,7 +81,7 @@ func Embedded(t testing.TB) *eventlog.Log {
 // ends fails with the place where it waits.
 func Context(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -101,7 +101,7 @@ func cleanUp(t testing.TB, o eventlog.Options) {
 }
 
 func deleteStreams(t testing.TB, log *eventlog.Log) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
 	if log.Conn().IsClosed() {
 		return

@@ -17,7 +17,7 @@ const noStore jetstream.ErrorCode = 10049
 // fails the stream that is created meanwhile; so that is tried again.
 func CreateStream(t testing.TB, js jetstream.JetStream, c jetstream.StreamConfig) jetstream.Stream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		s, err := js.CreateStream(ctx, c)
