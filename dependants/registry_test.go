@@ -3,18 +3,17 @@ package dependants_test
 import (
 	"errors"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server/ats"
 
 	"github.com/tidemark-es/tidemark/dependants"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -26,9 +25,7 @@ func TestMain(m *testing.M) {
 
 func faked(t *testing.T, f func(t *testing.T, r *dependants.Registry, log *eventlog.Log)) {
 	t.Helper()
-	runtime.GC()
-	runtime.GC()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Run(t, func(t *testing.T) {
 		log, err := eventlog.Open(t.Context(), eventlog.Options{App: "app", Memory: true})
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +121,7 @@ func TestTransitive(t *testing.T) {
 		if e, is := errors.AsType[*dependants.NeededError](err); !is || !slices.Equal(e.By, []string{"middle"}) {
 			t.Errorf("deregister: %v", err)
 		}
-		time.Sleep(time.Hour) // base expires; middle and top still need what it needs
+		bubble.Pass(time.Hour) // base expires; middle and top still need what it needs
 		holds := dependants.Holds(list(t, r), nil)
 		want := []dependants.Hold{{By: "middle", After: 10}, {By: "top", After: 10}, {By: "top-too", After: 10}}
 		if !slices.Equal(holds["a"], want) || len(holds["b"]) != 3 || len(holds["c"]) != 2 {
@@ -138,10 +135,10 @@ func TestTransitive(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	faked(t, func(t *testing.T, r *dependants.Registry, _ *eventlog.Log) {
 		ok(t, r.Register(t.Context(), dependants.Dependant{Name: "gone", Needs: at(t, "a=5"), Expiry: time.Hour}))
-		time.Sleep(50 * time.Minute)
+		bubble.Pass(50 * time.Minute)
 		ok(t, r.Register(t.Context(), dependants.Dependant{Name: "here", Needs: at(t, "a=9"), Expiry: time.Hour}))
 		ok(t, r.Register(t.Context(), dependants.Dependant{Name: "ever", Needs: at(t, "b=1")}))
-		time.Sleep(20 * time.Minute)
+		bubble.Pass(20 * time.Minute)
 		if after, by := least(t, r, "a"); after != 9 || by != "here" {
 			t.Errorf("%d by %s", after, by)
 		}
@@ -150,7 +147,7 @@ func TestExpiry(t *testing.T) {
 		if after, by := least(t, r, "a"); after != 6 || by != "gone" {
 			t.Errorf("%d by %s", after, by)
 		}
-		time.Sleep(10 * time.Hour)
+		bubble.Pass(10 * time.Hour)
 		ok(t, r.Trim(t.Context(), func(ds []dependants.Dependant) (map[string]dependants.Mark, error) {
 			return map[string]dependants.Mark{"a": {Incarnation: "i", From: 20}}, nil
 		}))

@@ -302,7 +302,7 @@ func TestSkipHistory(t *testing.T) {
 func TestOneHolderAtATime(t *testing.T) {
 	log := logtest.Fresh(t)
 	lm := func() *lease.Manager {
-		m, err := lease.New(lease.Options{App: log.App(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(), TTL: 300 * time.Millisecond, Memory: log.InMemory()})
+		m, err := lease.New(lease.Options{App: log.App(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(), TTL: 5 * time.Second, Memory: log.InMemory()})
 		if err != nil {
 			t.Fatal(err)
 		}

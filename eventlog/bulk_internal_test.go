@@ -12,12 +12,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 )
 
 // chunksOf are the chunks of a real backup, the server's last word included.
@@ -153,9 +153,7 @@ func TestBulkRest(t *testing.T) {
 		whole bool
 	}{"half a minute": {30 * time.Second, true}, "an hour": {time.Hour, false}} {
 		t.Run(name, func(t *testing.T) {
-			runtime.GC()
-			runtime.GC()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Run(t, func(t *testing.T) {
 				l, err := Open(t.Context(), Options{App: "suite", Memory: true})
 				if err != nil {
 					t.Fatal(err)
@@ -181,7 +179,7 @@ func TestBulkRest(t *testing.T) {
 					t.Fatal(err)
 				}
 				at := msgs[len(msgs)-1].seq
-				time.Sleep(c.rest)
+				bubble.Pass(c.rest)
 				pull(t, b, at, n)
 				if got := f.stats.bulk.Load(); (got == n) != c.whole {
 					t.Errorf("%d of %d by bulk", got, n)

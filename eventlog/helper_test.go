@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
+	"pgregory.net/rapid"
 )
 
 // put appends n single-event commits to a key and returns the last position.
@@ -173,6 +174,26 @@ func wantErr(t testing.TB, err, class error, words ...string) {
 			t.Errorf("%q doesn't say %q", err, w)
 		}
 	}
+}
+
+// eachFeed runs a property test, each run on a feed of its own, of which the
+// log has 40 at most.
+func eachFeed(t *testing.T, run func(rt *rapid.T, ctx context.Context, f *eventlog.Feed)) {
+	t.Helper()
+	long(t)
+	log := logtest.Fresh(t)
+	runs := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		if runs++; runs > 40 {
+			return
+		}
+		ctx := logtest.Context(t)
+		f, err := log.Feed(ctx, fmt.Sprint("accounts-", runs), eventlog.Type[deposited]("deposited"))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		run(rt, ctx, f)
+	})
 }
 
 // long marks a test that takes more than about a second.

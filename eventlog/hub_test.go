@@ -194,18 +194,7 @@ func TestFollowersLostTail(t *testing.T) {
 // Random appends, followers and cancellations against what is in the log:
 // each follower sees what follows on its start, once and in order. T1.13
 func TestFollowersProperty(t *testing.T) {
-	long(t)
-	log := logtest.Fresh(t)
-	runs := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		if runs++; runs > 40 {
-			return // each has a stream of its own
-		}
-		ctx := logtest.Context(t)
-		f, err := log.Feed(ctx, fmt.Sprint("accounts-", runs), eventlog.Type[deposited]("deposited"))
-		if err != nil {
-			rt.Fatal(err)
-		}
+	eachFeed(t, func(rt *rapid.T, ctx context.Context, f *eventlog.Feed) {
 		var model []string // the key of each sequence
 		type watch struct {
 			r     *eventlog.Reader
@@ -252,20 +241,20 @@ func TestFollowersProperty(t *testing.T) {
 				if w.key != "" {
 					opts = append(opts, eventlog.OfKey(w.key))
 				}
+				var err error
 				if w.r, err = f.NewReader(ctx, opts...); err != nil {
 					rt.Fatal(err)
 				}
 				watches = append(watches, w)
 			},
 			"read": func(rt *rapid.T) {
-				if len(watches) == 0 {
-					rt.Skip("nobody follows")
+				if len(watches) > 0 {
+					step(rapid.SampledFrom(watches).Draw(rt, "who"))
 				}
-				step(rapid.SampledFrom(watches).Draw(rt, "who"))
 			},
 			"cancel": func(rt *rapid.T) {
 				if len(watches) == 0 {
-					rt.Skip("nobody follows")
+					return
 				}
 				i := rapid.IntRange(0, len(watches)-1).Draw(rt, "who")
 				_ = watches[i].r.Close()

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 )
 
@@ -137,7 +137,7 @@ func TestIdentityInLongHistory(t *testing.T) {
 // restart, it still appends nothing.
 func TestIdentityBeyondTheWindow(t *testing.T) {
 	o := eventlog.Options{App: "bank", Dir: t.TempDir(), DuplicateWindow: 10 * time.Second, ResolveTimeout: 5 * time.Second}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Run(t, func(t *testing.T) {
 		var first eventlog.Position
 		for round := range 2 {
 			log, err := eventlog.Open(t.Context(), o)
@@ -159,7 +159,7 @@ func TestIdentityBeyondTheWindow(t *testing.T) {
 				if at != first {
 					t.Errorf("round %d: at %v, want %v", round, at, first)
 				}
-				time.Sleep(time.Minute) // of the bubble's time
+				bubble.Pass(time.Minute) // of the bubble's time
 			}
 			if st, err := f.State(t.Context()); err != nil || st.Messages != 1 {
 				t.Errorf("round %d: %d messages, %v", round, st.Messages, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/internal/kv"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -25,6 +26,8 @@ type Log struct {
 	denials  denials
 	session  string
 	unhear   func() // gives the connection its error handler back
+
+	feedRegister *kv.Bucket
 
 	opening sync.Mutex // held while a feed is opened; taken before mu
 	ending  sync.Once
@@ -70,6 +73,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if l.js, err = jetstream.NewWithAPIPrefix(l.nc, l.api, jetstream.WithDefaultTimeout(opts.RequestTimeout)); err != nil {
 		return nil, fmt.Errorf("eventlog: JetStream: %w", err)
 	}
+	l.feedRegister = l.openRegister()
 	if err := l.awaitJetStream(ctx); err != nil {
 		return nil, err
 	}

@@ -19,7 +19,8 @@ type merger struct {
 	gate     *causal.Gate
 	feeds    []*merged
 	arrivals chan lentBatch
-	turn     int // feed that goes on
+	turn     int    // feed that goes on
+	raised   uint64 // counts later ends
 }
 
 // merged is one feed of a merge. i <= len(batch).
@@ -135,12 +136,16 @@ func (m *merger) next() (*Commit, error) {
 		}
 		// The feed whose turn it is goes on as long as it can, which keeps what
 		// is together in memory together.
+		before := m.moves()
 		for range m.feeds {
 			c, err := m.step(m.feeds[m.turn])
 			if c != nil || err != nil {
 				return c, err
 			}
 			m.turn = (m.turn + 1) % len(m.feeds)
+		}
+		if m.moves() != before {
+			continue // what one feed came to may be what an earlier one waits for
 		}
 		if m.ended() {
 			return nil, nil
@@ -150,6 +155,9 @@ func (m *merger) next() (*Commit, error) {
 		}
 	}
 }
+
+// moves changes with all that may let a feed go on which couldn't.
+func (m *merger) moves() uint64 { return m.gate.Moves() + m.raised }
 
 // step is a feed's next commit, if it may be read now. A batch is given back
 // when what it lent isn't used any more, so at the step behind its last one.
@@ -205,7 +213,10 @@ func (m *merger) hold(s *merged) error {
 	s.since = time.Now()
 	for _, o := range m.feeds {
 		if n, ok := s.seen.Get(o.f.name); ok {
-			o.end = max(o.end, n)
+			if n > o.end {
+				o.end = n
+				m.raised++
+			}
 		}
 	}
 	return m.stalls(func(h causal.Held) bool { return h.Cycle })

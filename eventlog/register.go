@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/internal/kv"
 )
 
 // The register of an application's feeds is a KV bucket, "<app>_feeds", with
@@ -43,43 +44,29 @@ type registration struct {
 // known says whether there is an entry.
 func (r registration) known() bool { return r.Incarnation != "" }
 
+// openRegister is the register's bucket, which is made with the first entry.
+func (l *Log) openRegister() *kv.Bucket {
+	return kv.New(kv.Options{
+		JetStream: l.js, Ask: l.ask, Timeout: l.opts.RequestTimeout,
+		Bucket: l.registerBucket(), Description: "Tidemark feeds of " + l.opts.App,
+		History: 8, Memory: l.opts.Memory, Replicas: l.opts.Replicas,
+	})
+}
+
 func (l *Log) registerBucket() string { return l.opts.App + "_feeds" }
 
 // registered reads a feed's entry from the register's leader.
 func (l *Log) registered(ctx context.Context, feed string) (r registration, err error) {
-	var resp struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message *struct {
-			Seq    uint64 `json:"seq"`
-			Header []byte `json:"hdrs"`
-			Data   []byte `json:"data"`
-		} `json:"message"`
-	}
-	bucket := l.registerBucket()
-	if err := l.ask(ctx, "STREAM.MSG.GET.KV_"+bucket, getRequest{LastFor: "$KV." + bucket + "." + feed}, &resp); err != nil {
+	e, err := l.feedRegister.Get(ctx, feed)
+	if err != nil {
 		return r, err
 	}
-	switch {
-	case resp.Error != nil && resp.Error.ErrorCode == codeNoStream:
-		return registration{none: true}, nil
-	case resp.Error != nil && resp.Error.ErrorCode == codeNoMessage:
-		return r, nil
-	case resp.Error != nil:
-		return r, resp.Error
-	case resp.Message == nil:
-		return r, fmt.Errorf("%w: an answer without a message", ErrUnavailable)
+	r.revision, r.none = e.Revision, e.NoBucket
+	if e.Data == nil {
+		return r, nil // never registered, or forgotten
 	}
-	r.revision = resp.Message.Seq
-	if len(resp.Message.Header) > 0 {
-		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
-		if err != nil {
-			return r, fmt.Errorf("eventlog: register %s, entry %s: %w: %w", bucket, feed, ErrCorrupt, err)
-		}
-		if h.Get("KV-Operation") != "" {
-			return r, nil // forgotten
-		}
-	}
-	if err := json.Unmarshal(resp.Message.Data, &r); err != nil {
+	bucket := l.registerBucket()
+	if err := json.Unmarshal(e.Data, &r); err != nil {
 		return r, fmt.Errorf("eventlog: register %s, entry %s: %w: %w", bucket, feed, ErrCorrupt, err)
 	}
 	if r.Version != registerVersion || r.Incarnation == "" || (r.State != stateOpen && r.State != stateCreating) {
@@ -91,10 +78,6 @@ func (l *Log) registered(ctx context.Context, feed string) (r registration, err 
 // register writes a feed's entry if it still is as it was read; again says
 // that it isn't.
 func (l *Log) register(ctx context.Context, feed string, was, now registration) (again bool, err error) {
-	kv, err := l.openRegister(ctx, was.none)
-	if err != nil {
-		return false, err
-	}
 	now.Version, now.Since = registerVersion, time.Now().UTC()
 	if was.Incarnation == now.Incarnation {
 		now.Since = was.Since
@@ -103,42 +86,26 @@ func (l *Log) register(ctx context.Context, feed string, was, now registration) 
 	if err != nil {
 		return false, err
 	}
-	return l.swap(ctx, feed, func(ctx context.Context) error {
-		_, err := kv.Update(ctx, feed, b, was.revision)
+	return l.writeRegister(ctx, feed, func(ctx context.Context) error {
+		_, err := l.feedRegister.Swap(ctx, feed, b, was.revision)
 		return err
 	})
 }
 
-// swap runs a compare-and-set of an entry. An answer that doesn't come is no
-// problem: the entry is read again, and is there or not.
-func (l *Log) swap(ctx context.Context, feed string, set func(context.Context) error) (again bool, err error) {
-	ctx, done := l.watchDenied(ctx, "$KV."+l.registerBucket()+"."+feed, l.api+".$KV."+l.registerBucket()+"."+feed, l.api+".STREAM.INFO.KV_")
-	err = done(set(ctx))
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.ErrorCode == codeWrongLastSequence || api.ErrorCode == codeWriteInFlight) {
+// writeRegister runs a compare-and-set of an entry. An answer that doesn't
+// come is no problem: the entry is read again, and is there or not.
+func (l *Log) writeRegister(ctx context.Context, feed string, write func(context.Context) error) (again bool, err error) {
+	outer, bucket := ctx, l.registerBucket()
+	ctx, done := l.watchDenied(ctx, "$KV."+bucket+"."+feed, l.api+".$KV."+bucket+"."+feed,
+		l.api+".STREAM.INFO.KV_"+bucket, l.api+".STREAM.CREATE.KV_"+bucket, l.api+".INFO")
+	err = done(write(ctx))
+	switch {
+	case errors.Is(err, kv.ErrMoved):
 		return true, nil
+	case errors.Is(err, context.DeadlineExceeded) && outer.Err() == nil:
+		return false, nats.ErrTimeout
 	}
 	return false, err
-}
-
-// openRegister opens the bucket, and creates it when it is missing.
-func (l *Log) openRegister(ctx context.Context, create bool) (kv jetstream.KeyValue, err error) {
-	if create {
-		storage := jetstream.FileStorage
-		if l.opts.Memory {
-			storage = jetstream.MemoryStorage
-		}
-		cctx, done := l.watchDenied(ctx, l.api+".STREAM.CREATE.KV_", l.api+".STREAM.INFO.KV_", l.api+".INFO")
-		kv, err = l.js.CreateKeyValue(cctx, jetstream.KeyValueConfig{
-			Bucket: l.registerBucket(), Description: "Tidemark feeds of " + l.opts.App,
-			History: 8, Storage: storage, Replicas: l.opts.Replicas,
-		})
-		if err = done(err); err == nil || !errors.Is(err, jetstream.ErrBucketExists) {
-			return kv, err
-		}
-	}
-	ctx, done := l.watchDenied(ctx, l.api+".STREAM.INFO.KV_")
-	kv, err = l.js.KeyValue(ctx, l.registerBucket())
-	return kv, done(err)
 }
 
 // forgotten fails where the register itself is missing although the
@@ -176,12 +143,8 @@ func (l *Log) Forget(ctx context.Context, feed string) error {
 		if !r.known() {
 			return nil
 		}
-		kv, err := l.openRegister(ctx, false)
-		if err != nil {
-			return l.registerError("forget", feed, err)
-		}
-		again, err := l.swap(ctx, feed, func(ctx context.Context) error {
-			return kv.Delete(ctx, feed, jetstream.LastRevision(r.revision))
+		again, err := l.writeRegister(ctx, feed, func(ctx context.Context) error {
+			return l.feedRegister.Delete(ctx, feed, r.revision)
 		})
 		if err != nil || !again {
 			return l.registerError("forget", feed, err)

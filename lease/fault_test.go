@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 	"github.com/tidemark-es/tidemark/lease"
 )
 
@@ -71,7 +72,7 @@ func TestLostAnswers(t *testing.T) {
 			c.mu.Lock()
 			c.lose = 1
 			c.mu.Unlock()
-			time.Sleep(5 * time.Second)
+			bubble.Pass(5 * time.Second)
 			if !l.Valid() {
 				t.Fatal(l.Err())
 			}
@@ -96,9 +97,9 @@ func TestAway(t *testing.T) {
 		a := lease.NewForTest(t, lease.Options{App: "app", JetStream: log.JetStream(), TTL: 10 * time.Second}, c.wrap)
 		l := take(t, a, "sums")
 		c.set(true)
-		time.Sleep(6 * time.Second)
+		bubble.Pass(6 * time.Second)
 		c.set(false)
-		time.Sleep(time.Minute)
+		bubble.Pass(time.Minute)
 		if !l.Valid() {
 			t.Fatal(l.Err())
 		}

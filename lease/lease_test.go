@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server/ats"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 	"github.com/tidemark-es/tidemark/lease"
 )
 
@@ -25,10 +25,8 @@ func TestMain(m *testing.M) {
 // faked runs f in fake time, with a real server inside.
 func faked(t *testing.T, f func(t *testing.T, log *eventlog.Log)) {
 	t.Helper()
-	runtime.GC()
-	runtime.GC()
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Run(t, func(t *testing.T) {
 		log, err := eventlog.Open(t.Context(), eventlog.Options{App: "app", Dir: dir})
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +78,7 @@ func TestOneHolder(t *testing.T) {
 		l := take(t, a, "sums")
 		other := take(t, b, "other")
 		for range 3 {
-			time.Sleep(2 * time.Minute) // of the bubble
+			bubble.Pass(2 * time.Minute) // of the bubble
 			if e := held(t, b, "sums"); e.Epoch != 1 || e.Wait <= 0 {
 				t.Errorf("%+v", e)
 			}
@@ -154,14 +152,14 @@ func TestExpiryIsObserved(t *testing.T) {
 		a := lease.NewForTest(t, lease.Options{App: "app", JetStream: log.JetStream(), TTL: 10 * time.Second}, away.wrap)
 		take(t, a, "sums")
 		away.set(true)
-		time.Sleep(5 * time.Minute)
+		bubble.Pass(5 * time.Minute)
 		b := manager(t, log)
 		if e := held(t, b, "sums"); e.Wait != 12500*time.Millisecond {
 			t.Errorf("wait %s", e.Wait)
 		}
-		time.Sleep(12499 * time.Millisecond)
+		bubble.Pass(12499 * time.Millisecond)
 		held(t, b, "sums")
-		time.Sleep(time.Millisecond)
+		bubble.Pass(time.Millisecond)
 		_ = take(t, b, "sums").Release(t.Context())
 	})
 }
@@ -181,7 +179,7 @@ func TestSession(t *testing.T) {
 			t.Errorf("epoch %d", l.Epoch())
 		}
 		_ = l.Release(t.Context())
-		time.Sleep(time.Minute) // the first one's goroutine gives up
+		bubble.Pass(time.Minute) // the first one's goroutine gives up
 	})
 }
 
@@ -209,7 +207,7 @@ func TestHold(t *testing.T) {
 				}
 				return ctx.Err()
 			}
-			time.Sleep(time.Minute)
+			bubble.Pass(time.Minute)
 			if !l.Valid() {
 				t.Error("not valid while it runs")
 			}
@@ -250,7 +248,7 @@ func TestBucketLost(t *testing.T) {
 		if err := next.Raise(t.Context(), 7); err != nil || next.Epoch() != 8 {
 			t.Fatalf("%v, epoch %d", err, next.Epoch())
 		}
-		time.Sleep(20 * time.Second)
+		bubble.Pass(20 * time.Second)
 		if !errors.Is(l.Err(), lease.ErrLost) || next.Err() != nil {
 			t.Errorf("old %v, new %v", l.Err(), next.Err())
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/tidemark-es/tidemark/effect"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 	"github.com/tidemark-es/tidemark/process"
 	"github.com/tidemark-es/tidemark/projection"
 )
@@ -136,7 +136,7 @@ func (o *office) count(typ string) (n int) {
 
 func (o *office) counts(what string, requested, reminded int) {
 	o.t.Helper()
-	time.Sleep(time.Minute) // of fake time: all that is due is done
+	bubble.Pass(time.Minute) // of fake time: all that is due is done
 	synctest.Wait()
 	if a, b := o.count("requested"), o.count("reminded"); a != requested || b != reminded {
 		o.t.Errorf("%s: %d requested and %d reminded, want %d and %d", what, a, b, requested, reminded)
@@ -145,9 +145,7 @@ func (o *office) counts(what string, requested, reminded int) {
 
 func faked(t *testing.T, f func(t *testing.T, log *eventlog.Log)) {
 	t.Helper()
-	runtime.GC()
-	runtime.GC()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Run(t, func(t *testing.T) {
 		log, err := eventlog.Open(t.Context(), eventlog.Options{App: "app", Memory: true})
 		if err != nil {
 			t.Fatal(err)
@@ -172,11 +170,11 @@ func TestReactionsAndTimers(t *testing.T) {
 		if _, ok := o.p.State("bob"); ok {
 			t.Error("bob's state hasn't ended")
 		}
-		time.Sleep(late - 3*time.Minute)
+		bubble.Pass(late - 3*time.Minute)
 		o.counts("before they are late", 2, 0)
 		o.close()
 
-		time.Sleep(2 * late) // nothing runs when the timers are due
+		bubble.Pass(2 * late) // nothing runs when the timers are due
 		o = openOffice(t, log)
 		o.run()
 		o.counts("after a restart", 2, 1)
@@ -188,13 +186,13 @@ func TestReactionsAndTimers(t *testing.T) {
 		}
 		o.append(o.orders, "cy", Paid{})
 		o.counts("cy", 3, 1)
-		time.Sleep(late)
+		bubble.Pass(late)
 		o.counts("later", 3, 2)
 		o.close()
 
 		o = openOffice(t, log) // once more, all of it
 		o.run()
-		time.Sleep(2 * late)
+		bubble.Pass(2 * late)
 		o.counts("replayed", 3, 2)
 		if pending, parked := o.p.Reactions(); pending != 0 || len(parked) != 0 {
 			t.Errorf("%d are pending, %q given up", pending, parked)

@@ -69,12 +69,23 @@ func (h *holding) take(ctx context.Context, a arrival) {
 func (h *holding) resume(ctx context.Context) {
 	for again := true; again && ctx.Err() == nil; {
 		again = false
+		before := h.moves()
 		for _, feed := range slices.Sorted(maps.Keys(h.hands)) {
 			again = h.step(ctx, h.hands[feed]) || again
 		}
-		again = again || h.cut()
+		// A feed that can't go on itself may have come to what another, that
+		// was asked before it, waits for: the markers before its next commit.
+		again = again || h.moves() != before || h.cut()
 	}
 	h.note()
+}
+
+// moves changes when what is held may be admitted.
+func (h *holding) moves() uint64 {
+	if h.gate == nil {
+		return 0
+	}
+	return h.gate.Moves()
 }
 
 // cut lets go what waits in a circle where reading has an end: what a snapshot

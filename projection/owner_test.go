@@ -36,15 +36,15 @@ func reachable(t *testing.T) (*bank, func() *nats.Conn) {
 	}
 }
 
-// peer is a configuration as of a process of its own, saving often, with a
-// short lease on a connection that can be cut.
-func peer(t *testing.T, b *bank, nc *nats.Conn) (projection.Config, *trickyStore) {
+// peer is a configuration as of a process of its own, saving often, with
+// leases on a connection that can be cut.
+func peer(t *testing.T, b *bank, nc *nats.Conn, ttl time.Duration) (projection.Config, *trickyStore) {
 	t.Helper()
 	cfg := often(1)
 	s := newTrickyStore(t, b)
 	cfg.Store = s
 	cfg.Leases = must(lease.New(lease.Options{
-		App: b.log.App(), JetStream: must(jetstream.New(nc))(t), TTL: 300 * time.Millisecond, Owner: fmt.Sprintf("peer %p", s),
+		App: b.log.App(), JetStream: must(jetstream.New(nc))(t), TTL: ttl, Owner: fmt.Sprintf("peer %p", s),
 	}))(t)
 	return cfg, s
 }
@@ -78,8 +78,8 @@ func isOwner(s projection.SnapshotStatus) bool { return s.Owner }
 func TestOwnerAndFollower(t *testing.T) {
 	ctx := logtest.Context(t)
 	b, dial := reachable(t)
-	cfg1, s1 := peer(t, b, dial())
-	cfg2, s2 := peer(t, b, dial())
+	cfg1, s1 := peer(t, b, dial(), 5*time.Second)
+	cfg2, s2 := peer(t, b, dial(), 5*time.Second)
 	one, two := b.balances(), b.balances()
 	rt1 := b.start(t, cfg1, one)
 	awaitStatus(t, rt1, "the first one owns", isOwner)
@@ -138,8 +138,8 @@ func TestPausedOwnerIsRefused(t *testing.T) {
 	ctx := logtest.Context(t)
 	b, dial := reachable(t)
 	nc := dial()
-	cfg1, s1 := peer(t, b, nc)
-	cfg2, s2 := peer(t, b, dial())
+	cfg1, s1 := peer(t, b, nc, 300*time.Millisecond)
+	cfg2, s2 := peer(t, b, dial(), 5*time.Second)
 	one, two := b.balances(), b.balances()
 	rt1 := b.start(t, cfg1, one)
 	awaitStatus(t, rt1, "the first one owns", isOwner)

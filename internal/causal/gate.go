@@ -18,8 +18,9 @@ import (
 // it holds at what event. At most one event per feed is held, the next one of
 // that feed, so its size follows the number of feeds.
 type Gate struct {
-	at   map[string]uint64
-	held map[string]hold
+	at    map[string]uint64
+	held  map[string]hold
+	moves uint64
 }
 
 // hold is the next event of a feed, which waits.
@@ -36,6 +37,19 @@ func New(at map[string]uint64) *Gate {
 
 // At is how far a feed was read.
 func (g *Gate) At(feed string) uint64 { return g.at[feed] }
+
+// Moves counts how often the reader came further in a feed. What was held
+// before the last move may be admitted now: whoever offers the feeds' next
+// events in turn goes round again while this changes, Admit's own moves
+// included.
+func (g *Gate) Moves() uint64 { return g.moves }
+
+func (g *Gate) move(feed string, upto uint64) {
+	if g.at[feed] < upto {
+		g.at[feed] = upto
+		g.moves++
+	}
+}
 
 // Foreign lists the feeds in a timeframe that the reader doesn't read: it will
 // never cover it.
@@ -57,7 +71,7 @@ func (g *Gate) Foreign(seen timeframe.Timeframe) (feeds []string) {
 // the last of that were markers. An event that names itself, or a later one of
 // its feed, waits for ever.
 func (g *Gate) Admit(feed string, seq uint64, seen timeframe.Timeframe) bool {
-	g.at[feed] = max(g.at[feed], seq-1)
+	g.move(feed, seq-1)
 	if seen.IsEmpty() || g.missing(seen).IsEmpty() {
 		delete(g.held, feed)
 		return true
@@ -69,7 +83,7 @@ func (g *Gate) Admit(feed string, seq uint64, seen timeframe.Timeframe) bool {
 // Advance notes that a feed was read up to and with the sequence. What was
 // held before it there isn't any more.
 func (g *Gate) Advance(feed string, seq uint64) {
-	g.at[feed] = max(g.at[feed], seq)
+	g.move(feed, seq)
 	if h, ok := g.held[feed]; ok && h.seq <= g.at[feed] {
 		delete(g.held, feed)
 	}

@@ -16,9 +16,10 @@
 //   - allownil on slices and maps: reflection writes nil where they are nil,
 //     and the methods would refuse it
 //
-// The bytes are the same but for two things, which both sides read: signed
-// numbers above 127, where reflection prefers the unsigned forms, and maps
-// with several keys, which reflection sorts. So what is compared by its bytes
+// The bytes are the same but for three things, which both sides read: signed
+// numbers above 127, where reflection prefers the unsigned forms; the very
+// start of 1970, which reflection writes in fewer bytes; and maps with several
+// keys, which reflection sorts. So what is compared by its bytes
 // (a digest of rows) is to be of types without such maps, and to keep the
 // codec that it began with.
 package fastcodec
@@ -32,20 +33,26 @@ import "time"
 
 // Paid is an event: a payment has been made.
 type Paid struct {
-	Account string            `msgpack:"account"`
-	Cents   int64             `msgpack:"cents"`
-	Count   uint32            `msgpack:"count"`
-	Rate    float64           `msgpack:"rate"`
-	Final   bool              `msgpack:"final"`
-	At      time.Time         `msgpack:"at"`
-	Proof   []byte            `msgpack:"proof,allownil"`
-	Lines   []Line            `msgpack:"lines,allownil"`
-	Labels  map[string]string `msgpack:"labels,allownil"`
-	Note    *string           `msgpack:"note"`
+	Account string    `msgpack:"account"`
+	Cents   int64     `msgpack:"cents"`
+	Rate    float64   `msgpack:"rate"`
+	At      time.Time `msgpack:"at"`
+	Proof   []byte    `msgpack:"proof,allownil"`
+	Note    *string   `msgpack:"note"`
+	Papers  Papers    `msgpack:"papers"`
+}
+
+// Papers is what belongs to a payment.
+type Papers struct {
+	Lines  []Line            `msgpack:"lines,allownil"`
+	Labels map[string]string `msgpack:"labels,allownil"`
 }
 
 // Line is a part of a payment.
 type Line struct {
-	Text  string `msgpack:"text"`
-	Cents int64  `msgpack:"cents"`
+	Article string  `msgpack:"article"`
+	Count   uint32  `msgpack:"count"`
+	Cents   int64   `msgpack:"cents"`
+	Tax     float32 `msgpack:"tax"`
+	Free    bool    `msgpack:"free"`
 }

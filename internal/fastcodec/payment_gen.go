@@ -7,15 +7,24 @@ import (
 )
 
 // MarshalMsg implements msgp.Marshaler
-func (z Line) MarshalMsg(b []byte) (o []byte, err error) {
+func (z *Line) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 2
-	// string "text"
-	o = append(o, 0x82, 0xa4, 0x74, 0x65, 0x78, 0x74)
-	o = msgp.AppendString(o, z.Text)
+	// map header, size 5
+	// string "article"
+	o = append(o, 0x85, 0xa7, 0x61, 0x72, 0x74, 0x69, 0x63, 0x6c, 0x65)
+	o = msgp.AppendString(o, z.Article)
+	// string "count"
+	o = append(o, 0xa5, 0x63, 0x6f, 0x75, 0x6e, 0x74)
+	o = msgp.AppendUint32(o, z.Count)
 	// string "cents"
 	o = append(o, 0xa5, 0x63, 0x65, 0x6e, 0x74, 0x73)
 	o = msgp.AppendInt64(o, z.Cents)
+	// string "tax"
+	o = append(o, 0xa3, 0x74, 0x61, 0x78)
+	o = msgp.AppendFloat32(o, z.Tax)
+	// string "free"
+	o = append(o, 0xa4, 0x66, 0x72, 0x65, 0x65)
+	o = msgp.AppendBool(o, z.Free)
 	return
 }
 
@@ -37,16 +46,34 @@ func (z *Line) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			return
 		}
 		switch msgp.UnsafeString(field) {
-		case "text":
-			z.Text, bts, err = msgp.ReadStringBytes(bts)
+		case "article":
+			z.Article, bts, err = msgp.ReadStringBytes(bts)
 			if err != nil {
-				err = msgp.WrapError(err, "Text")
+				err = msgp.WrapError(err, "Article")
+				return
+			}
+		case "count":
+			z.Count, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Count")
 				return
 			}
 		case "cents":
 			z.Cents, bts, err = msgp.ReadInt64Bytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Cents")
+				return
+			}
+		case "tax":
+			z.Tax, bts, err = msgp.ReadFloat32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Tax")
+				return
+			}
+		case "free":
+			z.Free, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Free")
 				return
 			}
 		default:
@@ -62,30 +89,24 @@ func (z *Line) UnmarshalMsg(bts []byte) (o []byte, err error) {
 }
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z Line) Msgsize() (s int) {
-	s = 1 + 5 + msgp.StringPrefixSize + len(z.Text) + 6 + msgp.Int64Size
+func (z *Line) Msgsize() (s int) {
+	s = 1 + 8 + msgp.StringPrefixSize + len(z.Article) + 6 + msgp.Uint32Size + 6 + msgp.Int64Size + 4 + msgp.Float32Size + 5 + msgp.BoolSize
 	return
 }
 
 // MarshalMsg implements msgp.Marshaler
 func (z *Paid) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 10
+	// map header, size 7
 	// string "account"
-	o = append(o, 0x8a, 0xa7, 0x61, 0x63, 0x63, 0x6f, 0x75, 0x6e, 0x74)
+	o = append(o, 0x87, 0xa7, 0x61, 0x63, 0x63, 0x6f, 0x75, 0x6e, 0x74)
 	o = msgp.AppendString(o, z.Account)
 	// string "cents"
 	o = append(o, 0xa5, 0x63, 0x65, 0x6e, 0x74, 0x73)
 	o = msgp.AppendInt64(o, z.Cents)
-	// string "count"
-	o = append(o, 0xa5, 0x63, 0x6f, 0x75, 0x6e, 0x74)
-	o = msgp.AppendUint32(o, z.Count)
 	// string "rate"
 	o = append(o, 0xa4, 0x72, 0x61, 0x74, 0x65)
 	o = msgp.AppendFloat64(o, z.Rate)
-	// string "final"
-	o = append(o, 0xa5, 0x66, 0x69, 0x6e, 0x61, 0x6c)
-	o = msgp.AppendBool(o, z.Final)
 	// string "at"
 	o = append(o, 0xa2, 0x61, 0x74)
 	o = msgp.AppendTimeExt(o, z.At)
@@ -96,39 +117,19 @@ func (z *Paid) MarshalMsg(b []byte) (o []byte, err error) {
 	} else {
 		o = msgp.AppendBytes(o, z.Proof)
 	}
-	// string "lines"
-	o = append(o, 0xa5, 0x6c, 0x69, 0x6e, 0x65, 0x73)
-	if z.Lines == nil { // allownil: if nil
-		o = msgp.AppendNil(o)
-	} else {
-		o = msgp.AppendArrayHeader(o, uint32(len(z.Lines)))
-		for za0001 := range z.Lines {
-			// map header, size 2
-			// string "text"
-			o = append(o, 0x82, 0xa4, 0x74, 0x65, 0x78, 0x74)
-			o = msgp.AppendString(o, z.Lines[za0001].Text)
-			// string "cents"
-			o = append(o, 0xa5, 0x63, 0x65, 0x6e, 0x74, 0x73)
-			o = msgp.AppendInt64(o, z.Lines[za0001].Cents)
-		}
-	}
-	// string "labels"
-	o = append(o, 0xa6, 0x6c, 0x61, 0x62, 0x65, 0x6c, 0x73)
-	if z.Labels == nil { // allownil: if nil
-		o = msgp.AppendNil(o)
-	} else {
-		o = msgp.AppendMapHeader(o, uint32(len(z.Labels)))
-		for za0002, za0003 := range z.Labels {
-			o = msgp.AppendString(o, za0002)
-			o = msgp.AppendString(o, za0003)
-		}
-	}
 	// string "note"
 	o = append(o, 0xa4, 0x6e, 0x6f, 0x74, 0x65)
 	if z.Note == nil {
 		o = msgp.AppendNil(o)
 	} else {
 		o = msgp.AppendString(o, *z.Note)
+	}
+	// string "papers"
+	o = append(o, 0xa6, 0x70, 0x61, 0x70, 0x65, 0x72, 0x73)
+	o, err = z.Papers.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Papers")
+		return
 	}
 	return
 }
@@ -163,22 +164,10 @@ func (z *Paid) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Cents")
 				return
 			}
-		case "count":
-			z.Count, bts, err = msgp.ReadUint32Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Count")
-				return
-			}
 		case "rate":
 			z.Rate, bts, err = msgp.ReadFloat64Bytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Rate")
-				return
-			}
-		case "final":
-			z.Final, bts, err = msgp.ReadBoolBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Final")
 				return
 			}
 		case "at":
@@ -201,92 +190,6 @@ func (z *Paid) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					z.Proof = make([]byte, 0)
 				}
 			}
-		case "lines":
-			if msgp.IsNil(bts) {
-				bts = bts[1:]
-				z.Lines = nil
-			} else {
-				var zb0002 uint32
-				zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Lines")
-					return
-				}
-				if z.Lines != nil && cap(z.Lines) >= int(zb0002) {
-					z.Lines = (z.Lines)[:zb0002]
-				} else {
-					z.Lines = make([]Line, zb0002)
-				}
-				for za0001 := range z.Lines {
-					var zb0003 uint32
-					zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Lines", za0001)
-						return
-					}
-					for zb0003 > 0 {
-						zb0003--
-						field, bts, err = msgp.ReadMapKeyZC(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Lines", za0001)
-							return
-						}
-						switch msgp.UnsafeString(field) {
-						case "text":
-							z.Lines[za0001].Text, bts, err = msgp.ReadStringBytes(bts)
-							if err != nil {
-								err = msgp.WrapError(err, "Lines", za0001, "Text")
-								return
-							}
-						case "cents":
-							z.Lines[za0001].Cents, bts, err = msgp.ReadInt64Bytes(bts)
-							if err != nil {
-								err = msgp.WrapError(err, "Lines", za0001, "Cents")
-								return
-							}
-						default:
-							bts, err = msgp.Skip(bts)
-							if err != nil {
-								err = msgp.WrapError(err, "Lines", za0001)
-								return
-							}
-						}
-					}
-				}
-			}
-		case "labels":
-			if msgp.IsNil(bts) {
-				bts = bts[1:]
-				z.Labels = nil
-			} else {
-				var zb0004 uint32
-				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Labels")
-					return
-				}
-				if z.Labels == nil {
-					z.Labels = make(map[string]string, zb0004)
-				} else if len(z.Labels) > 0 {
-					clear(z.Labels)
-				}
-				for zb0004 > 0 {
-					var za0003 string
-					zb0004--
-					var za0002 string
-					za0002, bts, err = msgp.ReadStringBytes(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Labels")
-						return
-					}
-					za0003, bts, err = msgp.ReadStringBytes(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Labels", za0002)
-						return
-					}
-					z.Labels[za0002] = za0003
-				}
-			}
 		case "note":
 			if msgp.IsNil(bts) {
 				bts, err = msgp.ReadNilBytes(bts)
@@ -304,6 +207,12 @@ func (z *Paid) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "papers":
+			bts, err = z.Papers.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Papers")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -318,9 +227,140 @@ func (z *Paid) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Paid) Msgsize() (s int) {
-	s = 1 + 8 + msgp.StringPrefixSize + len(z.Account) + 6 + msgp.Int64Size + 6 + msgp.Uint32Size + 5 + msgp.Float64Size + 6 + msgp.BoolSize + 3 + msgp.TimeSize + 6 + msgp.BytesPrefixSize + len(z.Proof) + 6 + msgp.ArrayHeaderSize
+	s = 1 + 8 + msgp.StringPrefixSize + len(z.Account) + 6 + msgp.Int64Size + 5 + msgp.Float64Size + 3 + msgp.TimeSize + 6 + msgp.BytesPrefixSize + len(z.Proof) + 5
+	if z.Note == nil {
+		s += msgp.NilSize
+	} else {
+		s += msgp.StringPrefixSize + len(*z.Note)
+	}
+	s += 7 + z.Papers.Msgsize()
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Papers) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 2
+	// string "lines"
+	o = append(o, 0x82, 0xa5, 0x6c, 0x69, 0x6e, 0x65, 0x73)
+	if z.Lines == nil { // allownil: if nil
+		o = msgp.AppendNil(o)
+	} else {
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Lines)))
+		for za0001 := range z.Lines {
+			o, err = z.Lines[za0001].MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Lines", za0001)
+				return
+			}
+		}
+	}
+	// string "labels"
+	o = append(o, 0xa6, 0x6c, 0x61, 0x62, 0x65, 0x6c, 0x73)
+	if z.Labels == nil { // allownil: if nil
+		o = msgp.AppendNil(o)
+	} else {
+		o = msgp.AppendMapHeader(o, uint32(len(z.Labels)))
+		for za0002, za0003 := range z.Labels {
+			o = msgp.AppendString(o, za0002)
+			o = msgp.AppendString(o, za0003)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Papers) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "lines":
+			if msgp.IsNil(bts) {
+				bts = bts[1:]
+				z.Lines = nil
+			} else {
+				var zb0002 uint32
+				zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Lines")
+					return
+				}
+				if z.Lines != nil && cap(z.Lines) >= int(zb0002) {
+					z.Lines = (z.Lines)[:zb0002]
+				} else {
+					z.Lines = make([]Line, zb0002)
+				}
+				for za0001 := range z.Lines {
+					bts, err = z.Lines[za0001].UnmarshalMsg(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Lines", za0001)
+						return
+					}
+				}
+			}
+		case "labels":
+			if msgp.IsNil(bts) {
+				bts = bts[1:]
+				z.Labels = nil
+			} else {
+				var zb0003 uint32
+				zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Labels")
+					return
+				}
+				if z.Labels == nil {
+					z.Labels = make(map[string]string, zb0003)
+				} else if len(z.Labels) > 0 {
+					clear(z.Labels)
+				}
+				for zb0003 > 0 {
+					var za0003 string
+					zb0003--
+					var za0002 string
+					za0002, bts, err = msgp.ReadStringBytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Labels")
+						return
+					}
+					za0003, bts, err = msgp.ReadStringBytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Labels", za0002)
+						return
+					}
+					z.Labels[za0002] = za0003
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Papers) Msgsize() (s int) {
+	s = 1 + 6 + msgp.ArrayHeaderSize
 	for za0001 := range z.Lines {
-		s += 1 + 5 + msgp.StringPrefixSize + len(z.Lines[za0001].Text) + 6 + msgp.Int64Size
+		s += z.Lines[za0001].Msgsize()
 	}
 	s += 7 + msgp.MapHeaderSize
 	if z.Labels != nil {
@@ -328,12 +368,6 @@ func (z *Paid) Msgsize() (s int) {
 			_ = za0003
 			s += msgp.StringPrefixSize + len(za0002) + msgp.StringPrefixSize + len(za0003)
 		}
-	}
-	s += 5
-	if z.Note == nil {
-		s += msgp.NilSize
-	} else {
-		s += msgp.StringPrefixSize + len(*z.Note)
 	}
 	return
 }
