@@ -136,7 +136,7 @@ func receive(ctx context.Context, sub *nats.Subscription, w io.Writer) error {
 
 // restore makes a stream from its backup; config replaces the stored one. It
 // must not exist.
-func (t *transfer) restore(ctx context.Context, s Stream, config map[string]any) error {
+func (t *transfer) restore(ctx context.Context, s Stream, config map[string]any) (err error) {
 	f, err := os.Open(filepath.Join(t.dir, filepath.FromSlash(s.File)))
 	if err != nil {
 		return err
@@ -152,6 +152,13 @@ func (t *transfer) restore(ctx context.Context, s Stream, config map[string]any)
 	if err := t.ask(ctx, t.api+".STREAM.RESTORE."+s.Name, request, &to); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			// A chunk that wants no answer ends the server's restore, which would
+			// wait for 5 s else, and be in the way of the next one.
+			_ = t.nc.Publish(to.Subject, nil)
+		}
+	}()
 	chunk := make([]byte, min(chunkBytes, t.nc.MaxPayload()))
 	for {
 		n, err := io.ReadFull(f, chunk)

@@ -83,12 +83,17 @@ func (d *Decider[V]) Do(ctx context.Context, key string, decide func(state V) ([
 	if err != nil {
 		return Result{}, fmt.Errorf("command: %s/%s: not begun: %w", d.feed.Name(), key, err)
 	}
-	r, err := d.attempts(ctx, t, decide, &o)
-	d.keys.give(t)
+	r, err := d.inTurn(ctx, t, decide, &o)
 	if err == nil && o.applied {
 		err = d.state.WaitFor(ctx, r.At)
 	}
 	return r, err
+}
+
+// inTurn has the key's turn, and gives it on whatever happens.
+func (d *Decider[V]) inTurn(ctx context.Context, t *turn, decide func(V) ([]any, error), o *options) (Result, error) {
+	defer d.keys.give(t)
+	return d.attempts(ctx, t, decide, o)
 }
 
 func (d *Decider[V]) attempts(ctx context.Context, t *turn, decide func(V) ([]any, error), o *options) (Result, error) {
@@ -97,7 +102,11 @@ func (d *Decider[V]) attempts(ctx context.Context, t *turn, decide func(V) ([]an
 		if err != nil {
 			return Result{}, err
 		}
-		events, no := contained(decide, v)
+		var events []any
+		no := contain(func() (err error) {
+			events, err = decide(v)
+			return err
+		})
 		var last error // why it has to be decided again
 		if no != nil || len(events) == 0 {
 			r, again, err := d.settle(ctx, t, at, no, o)
@@ -107,7 +116,11 @@ func (d *Decider[V]) attempts(ctx context.Context, t *turn, decide func(V) ([]an
 			last = err
 		} else {
 			head := t.head
-			pos, err := d.append(ctx, t, o.draft(t.key, head, events))
+			draft, err := o.draft(t.key, head, events)
+			if err != nil {
+				return Result{}, err
+			}
+			pos, err := d.append(ctx, t, draft)
 			if err == nil {
 				t.head, t.known = pos.Seq, true
 				if pos.Seq <= head {
@@ -231,12 +244,12 @@ func (d *Decider[V]) append(ctx context.Context, t *turn, draft eventlog.Draft) 
 	return eventlog.Position{}, err
 }
 
-// contained calls decide; a panic is an error.
-func contained[V any](decide func(V) ([]any, error), v V) (events []any, err error) {
+// contain calls what the user gave; a panic is an error.
+func contain(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			events, err = nil, &PanicError{Value: p, Stack: string(debug.Stack())}
+			err = &PanicError{Value: p, Stack: string(debug.Stack())}
 		}
 	}()
-	return decide(v)
+	return f()
 }

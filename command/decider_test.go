@@ -182,7 +182,14 @@ func TestPanicIsContained(t *testing.T) {
 	if !ok || !errors.Is(err, errTooPoor) || p.Stack == "" || errors.Is(err, command.ErrRejected) {
 		t.Errorf("got %v", err)
 	}
+	_, err = b.accounts.Do(logtest.Context(t), "ada", deposit(1), command.With(func(*eventlog.Draft) { panic("with") }))
+	if p, ok := errors.AsType[*command.PanicError](err); !ok || p.Value != "with" {
+		t.Errorf("got %v", err)
+	}
 	b.do(t, "ada", deposit(1)) // the key isn't held
+	if _, commits := b.folded(t, "ada"); commits != 1 {
+		t.Errorf("%d commits", commits)
+	}
 }
 
 func TestInvalid(t *testing.T) {

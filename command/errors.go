@@ -50,13 +50,14 @@ func (e *ConflictError) Unwrap() []error {
 	return []error{ErrConflict, eventlog.ErrConflict, e.Err}
 }
 
-// PanicError is a panic of decide. Nothing was appended.
+// PanicError is a panic of decide, or of a function given to With. Nothing was
+// appended.
 type PanicError struct {
 	Value any
 	Stack string
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("command: decide panicked: %v", e.Value) }
+func (e *PanicError) Error() string { return fmt.Sprintf("command: panic: %v", e.Value) }
 
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)

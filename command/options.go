@@ -72,11 +72,13 @@ func optionsOf(opts []Option) (o options, err error) {
 	return o, o.problem
 }
 
-func (o *options) draft(key string, head uint64, events []any) eventlog.Draft {
-	var d eventlog.Draft
-	for _, change := range o.drafts {
-		change(&d)
-	}
+func (o *options) draft(key string, head uint64, events []any) (d eventlog.Draft, err error) {
+	err = contain(func() error {
+		for _, change := range o.drafts {
+			change(&d)
+		}
+		return nil
+	})
 	d.Key, d.Expect, d.Events, d.ID, d.After = key, eventlog.ExpectSeq(head), events, o.id, 0
-	return d
+	return d, err
 }

@@ -163,12 +163,13 @@ type Step[S any] struct {
 }
 
 func begin[S any](m *Manager[S], tx *projection.Tx[string, row[S]], key string, e eventlog.Event) *Step[S] {
-	s := &Step[S]{m: m, tx: tx, key: key, e: e, row: tx.Value(key)}
+	old, ok := tx.Get(key)
+	s := &Step[S]{m: m, tx: tx, key: key, e: e, row: old}
 	if s.row.Feed != e.Feed || s.row.Seq != e.Seq { // else another event of the same commit
 		s.row.Feed, s.row.Seq, s.row.Out = e.Feed, e.Seq, nil
 	}
 	s.row.Out = append([]action(nil), s.row.Out...) // values are replaced
-	if _, ok := tx.Get(key); !ok {
+	if !ok {
 		s.row.Ended = true // until the handler sets a state
 	}
 	return s
