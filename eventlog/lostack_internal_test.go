@@ -102,7 +102,7 @@ func TestAmbiguousAtTheDeadline(t *testing.T) {
 	if !ok || !errors.Is(err, ErrAmbiguous) || !errors.Is(err, nats.ErrTimeout) || ae.ID == "" {
 		t.Fatalf("got %v", err)
 	}
-	l2 := &Log{opts: f.log.opts, nc: f.log.nc, js: f.log.js, api: f.log.api, feeds: map[string]*Feed{}}
+	l2 := &Log{opts: f.log.opts, nc: f.log.nc, js: f.log.js, api: f.log.api, feeds: map[string]*Feed{}, feedRegister: f.log.feedRegister}
 	g, err := l2.Feed(context.Background(), "accounts", Type[goldenOpened]("opened"))
 	if err != nil {
 		t.Fatal(err)
