@@ -90,6 +90,7 @@ func (c Config) asOf(ctx context.Context, log *eventlog.Log, ps []Projection, se
 	if c, err = c.withDefaults(ctx, log); err != nil {
 		return past, err
 	}
+	c.Stopped, c.Parked = nil, nil // they are told of what runs
 	rt := &Runtime{log: log, cfg: c, done: make(chan struct{})}
 	if rt.units, err = makeUnits(rt, ps); err != nil {
 		return past, err

@@ -155,7 +155,8 @@ func TestAsOfUnreachable(t *testing.T) {
 		t.Errorf("now: %+v, %v", past, err)
 	}
 	b.append(t, "k0", withdrawn{1 << 40})
-	if _, _, err := try(31); !errors.Is(err, projection.ErrStopped) {
+	quiet := projection.Config{Stopped: func(e *projection.StoppedError) { t.Errorf("the hook of what runs was told: %v", e) }}
+	if _, err := quiet.AsOf(ctx, b.log, at(31), b.balances(projection.Version(1))); !errors.Is(err, projection.ErrStopped) {
 		t.Errorf("an event that can't be applied: %v", err)
 	}
 	if _, err := projection.AsOf(ctx, nil, at(1)); !errors.Is(err, projection.ErrInvalid) {

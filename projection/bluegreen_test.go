@@ -190,6 +190,10 @@ func TestBlueGreenTrouble(t *testing.T) {
 		if _, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil { // isn't held up by the one that failed
 			t.Error(err)
 		}
+		_, _, err := rt.Digest(ctx, "balances")
+		if err := errors.Join(err, rt.CompareSnapshots(ctx)); err != nil { // nor are these
+			t.Error(err)
+		}
 		if err := rt.Close(); err != nil {
 			t.Error(err)
 		}

@@ -49,8 +49,11 @@ type Config struct {
 	Peers []snapshot.Peer
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
-	// Snapshots is when snapshots are saved.
+	// Snapshots is when snapshots are saved, and how many are retained.
 	Snapshots Policy
+	// Unverifiable is what becomes of a snapshot that nothing contradicts, and
+	// that the log can't confirm any more. Default: TrustTrimmed.
+	Unverifiable Unverifiable
 	// Background lets Start return when the projections are restored, before
 	// they have caught up with the log.
 	Background bool
@@ -83,9 +86,9 @@ type Config struct {
 	Logger *zerolog.Logger
 }
 
-// Policy says when a unit is saved without anyone asking. Its zero value is:
-// after 1,000 events or 16 MiB of them, a second apart at least, and when the
-// runtime is closed.
+// Policy says when a unit is saved without anyone asking, and what is retained
+// of it. Its zero value is: after 1,000 events or 16 MiB of them, a second
+// apart at least, and when the runtime is closed; the newest three.
 type Policy struct {
 	// Events is after how many events (default 1,000).
 	Events uint64
@@ -95,6 +98,17 @@ type Policy struct {
 	MinInterval time.Duration
 	// NotOnClose leaves out the save when the runtime is closed.
 	NotOnClose bool
+
+	// Keep, KeepFor and KeepBytes say how many snapshots of each unit are
+	// retained: the newest Keep (at least 2; default 3); with KeepFor also
+	// those of so long ago, about 100 of them, evenly spaced, from which older
+	// states are near (AsOf); of these as many as hold KeepBytes bytes together
+	// with the newest ones (0: no bound). The log isn't trimmed beyond the
+	// oldest that is retained. They are for the default store: a Config.Store
+	// has its own (snapshot.Options, which says more).
+	Keep      int
+	KeepFor   time.Duration
+	KeepBytes uint64
 }
 
 // Progress is how far a unit has come while it catches up.
@@ -115,13 +129,13 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 		l := log.Logger()
 		c.Logger = &l
 	}
+	if err := c.validate(); err != nil {
+		return c, err
+	}
 	if c.Store == nil && !c.NoSnapshots {
-		s, err := snapshot.Open(ctx, snapshot.Options{
-			App: log.App(), Conn: log.Conn(), JetStream: log.JetStream(), APIPrefix: log.APIPrefix(),
-			Replicas: log.Replicas(), Memory: log.InMemory(), Logger: *c.Logger,
-		})
+		s, err := c.openStore(ctx, log)
 		if err != nil {
-			return c, fmt.Errorf("projection: snapshots: %w", err)
+			return c, err
 		}
 		c.Store = s
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Digest returns the digest of a projection's state and the timeframe that it
-// is of. Two processes whose projections have the same version, and that are
+// is of; of a BlueGreen, those of the version that serves. Two processes whose projections have the same version, and that are
 // at one timeframe of one log, have the same digest; where they don't, a
 // handler depends on something beside the table and the event, or something is
 // damaged: an ErrDiverged that you have found. (Where a projection reads
@@ -26,7 +26,7 @@ func (rt *Runtime) Digest(ctx context.Context, projection string) (timeframe.Tim
 	}
 	for _, u := range rt.units {
 		for _, n := range u.nodes {
-			if n.name != projection {
+			if n.name != projection || u.beside() {
 				continue
 			}
 			if n.unsaved {

@@ -74,7 +74,7 @@ func (rt *Runtime) CompareSnapshots(ctx context.Context) error {
 	}
 	var errs []error
 	for _, u := range rt.units {
-		if u.asleep() {
+		if u.asleep() || u.twin.failed {
 			continue
 		}
 		for _, n := range u.savedNodes() {

@@ -18,7 +18,7 @@ func (u *unit) save(ctx context.Context) error {
 	err := func() error {
 		select {
 		case u.saver.want <- reply:
-		case <-u.rt.done:
+		case <-u.ended:
 			return ErrClosed
 		case <-ctx.Done():
 			return context.Cause(ctx)

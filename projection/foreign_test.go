@@ -64,19 +64,19 @@ func (d dirBank) cut(t *testing.T, f func(b *bank)) {
 	}
 }
 
-// The cases of a log that isn't the one that the snapshot was taken from
-// (R3.13, R3.16, T3.14, T3.15, L1): each ends in the right state, or in a
-// loud error.
-func TestForeignSnapshots(t *testing.T) {
+// foreign is a log that isn't the one that the snapshot was taken from.
+type foreign struct {
+	name   string
+	make   func(t *testing.T, d dirBank)
+	reason string
+	fails  error
+	want   map[string]int64
+}
+
+func foreignLogs(t *testing.T) []foreign {
 	thirty := func(b *bank) { saved(t, b, 30) }
 	base := map[string]int64{"k0": 10, "k1": 10, "k2": 10}
-	cases := []struct {
-		name   string
-		make   func(t *testing.T, d dirBank)
-		reason string
-		fails  error
-		want   map[string]int64
-	}{
+	return []foreign{
 		{name: "unharmed", make: func(t *testing.T, d dirBank) { d.with(t, thirty) }, want: base},
 		{name: "tail lost", make: func(t *testing.T, d dirBank) {
 			d.with(t, func(b *bank) { b.append(t, "k0", deposited{7}) })
@@ -132,7 +132,13 @@ func TestForeignSnapshots(t *testing.T) {
 			})
 		}, fails: eventlog.ErrTrimmed},
 	}
-	for _, c := range cases {
+}
+
+// The cases of a log that isn't the one that the snapshot was taken from
+// (R3.13, R3.16, T3.14, T3.15, L1): each ends in the right state, or in a
+// loud error.
+func TestForeignSnapshots(t *testing.T) {
+	for _, c := range foreignLogs(t) {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDirBank(t)
 			c.make(t, d)

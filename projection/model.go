@@ -182,8 +182,9 @@ func (m *Model[T]) Name() string { return m.n.name }
 // View calls fn with the model, which doesn't change meanwhile: events wait,
 // so be short. fn must neither change the model nor keep it, nor what it
 // points to. The error is a *StoppedError where an event could be handled in
-// part only; fn isn't called then.
-func (m *Model[T]) View(fn func(model T)) error {
+// part only; fn isn't called then. fn's panic is a *PanicError.
+func (m *Model[T]) View(fn func(model T)) (err error) {
+	defer contain(&err)
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.torn.Load() {

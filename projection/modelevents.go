@@ -2,6 +2,7 @@ package projection
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -30,6 +31,8 @@ type modelEvents[T any] struct {
 	whole bool
 	typed bool // the types are saved
 	saved bool // commits were taken out of pending
+	// anew: the next save begins the digest with what it holds.
+	anew bool
 	// digest of what saves have taken; a pending change with a digest is in
 	// it. It belongs to who encodes, one at a time.
 	digest snapshot.Digest
@@ -74,6 +77,7 @@ type eventsCut[T any] struct {
 	typed    bool // false: the types have to be written
 	types    string
 	whole    bool
+	anew     bool
 	feeds    map[string]*eventlog.Feed
 	handlers map[string]map[string]handler
 	at       map[string]uint64
@@ -82,14 +86,14 @@ type eventsCut[T any] struct {
 func (s *modelEvents[T]) peek(T) capture {
 	return &eventsCut[T]{
 		s: s, commits: s.pending, bytes: s.bytes, restored: s.restored, typed: s.typed, types: s.n.handled(),
-		whole: s.whole, feeds: s.n.feeds, handlers: s.n.handlers, at: maps.Clone(s.n.pos),
+		whole: s.whole, anew: s.anew, feeds: s.n.feeds, handlers: s.n.handlers, at: maps.Clone(s.n.pos),
 	}
 }
 
 func (s *modelEvents[T]) capture(model T) capture {
 	c := s.peek(model)
 	s.discard()
-	s.whole, s.typed = false, true
+	s.whole, s.anew, s.typed = false, false, true
 	return c
 }
 
@@ -104,17 +108,14 @@ func (s *modelEvents[T]) requeue(c capture) {
 	s.bytes += e.bytes
 	s.restored = s.restored || e.restored
 	s.whole = s.whole || e.whole
+	s.anew = s.anew || e.anew
 	s.typed = s.typed && e.typed
 }
 
 // touchAll: what other saves have taken must be read from the log.
 func (s *modelEvents[T]) touchAll() {
 	s.whole = s.whole || s.saved
-	s.typed = false
-	s.digest = snapshot.Digest{}
-	for i := range s.pending {
-		s.pending[i].Digest = snapshot.Digest{}
-	}
+	s.typed, s.anew = false, true
 }
 
 func (s *modelEvents[T]) clear() { *s = modelEvents[T]{n: s.n} }
@@ -147,9 +148,14 @@ func (c *eventsCut[T]) encoded() (out []snapshot.Change, digest snapshot.Digest,
 		if out, err = c.fromLog(); err != nil {
 			return nil, digest, fmt.Errorf("reading again what the model has consumed: %w", err)
 		}
-		digest = snapshot.Digest{}
 	}
 	out = slices.Clone(out)
+	if c.whole || c.anew {
+		digest = snapshot.Digest{}
+		for i := range out {
+			out[i].Digest = snapshot.Digest{}
+		}
+	}
 	types := snapshot.Change{Key: typesKey, Value: []byte(c.types)}
 	types.Digest = snapshot.DigestOf(types.Key, types.Value)
 	if digest == (snapshot.Digest{}) { // of nothing yet
@@ -295,9 +301,7 @@ func ordered(commits iter.Seq2[*eventlog.Commit, error]) iter.Seq2[*eventlog.Com
 			latest = max(latest, c.Time.UnixNano())
 			times[c] = latest
 		}
-		slices.SortStableFunc(all, func(a, b *eventlog.Commit) int {
-			return int(min(1, max(-1, times[a]-times[b])))
-		})
+		slices.SortStableFunc(all, func(a, b *eventlog.Commit) int { return cmp.Compare(times[a], times[b]) })
 		for _, c := range all {
 			if !yield(c, nil) {
 				return

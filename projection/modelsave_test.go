@@ -137,123 +137,163 @@ func TestModelDamage(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
+	if err := m.View(func(*blob) { panic("no") }); err == nil || m.torn.Load() {
+		t.Errorf("a view that panics: %v", err)
+	}
 }
 
 type ticked struct{ N int }
 
-// R0.5: the stored events, when the save before was somebody else's, or there
-// was too much to keep: the rest is read from the log.
-func TestModelEventsWhole(t *testing.T) {
-	ctx := logtest.Context(t)
+// history is a model that is saved as its events, the two feeds that it
+// handles, and what it was told.
+type history struct {
+	t     *testing.T
+	feeds []*eventlog.Feed
+	m     *Model[*[]string]
+	store stored
+	want  []string
+}
+
+func newHistory(t *testing.T) *history {
+	t.Helper()
+	h := &history{t: t, store: stored{}}
 	log := logtest.Fresh(t)
-	var feeds []*eventlog.Feed
 	for _, name := range []string{"a", "b"} {
-		f, err := log.Feed(ctx, name, eventlog.Type[ticked]("ticked"))
+		f, err := log.Feed(logtest.Context(t), name, eventlog.Type[ticked]("ticked"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		feeds = append(feeds, f)
+		h.feeds = append(h.feeds, f)
 	}
-	model := func() *Model[*[]string] {
-		m := NewModel("m", func() *[]string { return new([]string) })
-		for _, f := range feeds {
-			OnModel(m, f, func(l *[]string, e eventlog.Event, d ticked) error {
-				*l = append(*l, fmt.Sprint(e.Position(), " ", d.N))
-				return nil
-			})
-		}
-		return m
-	}
-	m := model()
-	m.n.pos = make(map[string]uint64)
-	var want []string
-	feedAll := func(n int) {
-		for i := range n {
-			f := feeds[i%2]
-			at, err := f.Append(ctx, "k", eventlog.ExpectAny, ticked{i}, ticked{-i})
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, _, err := f.Lookup(ctx, at.Seq)
-			if err != nil {
-				t.Fatal(err)
-			}
-			g := &group{nodes: []*node{m.n}}
-			g.begin(f.Name())
-			m.lock()
-			g.run(&unit{}, f, []eventlog.Commit{c})
-			m.unlock()
-			if stop := m.n.step.stop; stop != nil {
-				t.Fatal(stop)
-			}
-			m.n.pos[f.Name()] = at.Seq
-			want = append(want, fmt.Sprint(at, " ", i), fmt.Sprintf("%s.1 %d", at, -i))
-		}
-	}
-	s := stored{}
-	save := func(what string, entries int, ok bool) {
-		t.Helper()
-		c := m.cut()
-		cs, digest, err := c.encode()
-		if err != nil || len(cs) != entries {
-			t.Errorf("%s: %d entries, %v; want %d", what, len(cs), err, entries)
-		}
-		if !ok {
-			m.requeue(c)
-			return
-		}
-		s.save(cs)
-		if digest != s.digest() {
-			t.Errorf("%s: the digest isn't that of what is stored", what)
-		}
-		for _, clean := range []bool{true, false} {
-			back := model()
-			if err := back.load(s.entries(), nil, clean); err != nil {
-				t.Fatal(err)
-			}
-			if !slices.Equal(*back.model, want) {
-				t.Errorf("%s: restored %v, want %v", what, *back.model, want)
-			}
-			if got, err := back.peek().digest(); err != nil || got != digest {
-				t.Errorf("%s: clean=%v: restored with digest %s, want %s: %v", what, clean, got, digest, err)
-			}
-			cs, _, err := back.cut().encode()
-			if whole := map[bool]int{true: 0, false: len(s)}[clean]; err != nil || len(cs) != whole {
-				t.Errorf("%s: clean=%v: then saves %d, want %d: %v", what, clean, len(cs), whole, err)
-			}
-		}
-	}
-	feedAll(3)
-	save("first", 4, true) // and the types
-	save("nothing new", 0, true)
-	feedAll(2)
-	save("failed", 2, false)
-	feedAll(1)
-	save("what failed too", 3, true)
-	feedAll(2)
-	m.discard() // another process saves it
-	m.touchAll()
-	clear(s)
-	save("whole", 9, true)
-	feedAll(1)
-	m.store.(*modelEvents[*[]string]).bytes = maxPending
-	feedAll(1)
-	save("too much to keep", 10, true)
+	h.m = h.model()
+	h.m.n.pos = make(map[string]uint64)
+	return h
+}
 
+func (h *history) model() *Model[*[]string] {
+	m := NewModel("m", func() *[]string { return new([]string) })
+	for _, f := range h.feeds {
+		OnModel(m, f, func(l *[]string, e eventlog.Event, d ticked) error {
+			*l = append(*l, fmt.Sprint(e.Position(), " ", d.N))
+			return nil
+		})
+	}
+	return m
+}
+
+// tick appends commits to the feeds in turn, and steps the model through them.
+func (h *history) tick(commits int) {
+	h.t.Helper()
+	ctx, m := logtest.Context(h.t), h.m
+	for i := range commits {
+		f := h.feeds[i%2]
+		at, err := f.Append(ctx, "k", eventlog.ExpectAny, ticked{i}, ticked{-i})
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		c, _, err := f.Lookup(ctx, at.Seq)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		g := &group{nodes: []*node{m.n}}
+		g.begin(f.Name())
+		m.lock()
+		g.run(&unit{}, f, []eventlog.Commit{c})
+		m.unlock()
+		if stop := m.n.step.stop; stop != nil {
+			h.t.Fatal(stop)
+		}
+		m.n.pos[f.Name()] = at.Seq
+		h.want = append(h.want, fmt.Sprint(at, " ", i), fmt.Sprintf("%s.1 %d", at, -i))
+	}
+}
+
+// fails is a save that doesn't come to its end.
+func (h *history) fails(what string, entries int) {
+	h.t.Helper()
+	c, _, _ := h.encode(what, entries)
+	h.m.requeue(c)
+}
+
+func (h *history) encode(what string, entries int) (capture, []snapshot.Change, snapshot.Digest) {
+	h.t.Helper()
+	c := h.m.cut()
+	cs, digest, err := c.encode()
+	if err != nil || len(cs) != entries {
+		h.t.Errorf("%s: %d entries, %v; want %d", what, len(cs), err, entries)
+	}
+	return c, cs, digest
+}
+
+// save saves the model in so many entries, and restores others from that.
+func (h *history) save(what string, entries int) {
+	h.t.Helper()
+	_, cs, digest := h.encode(what, entries)
+	h.store.save(cs)
+	if digest != h.store.digest() {
+		h.t.Errorf("%s: the digest isn't that of what is stored", what)
+	}
+	for _, clean := range []bool{true, false} {
+		back := h.model()
+		if err := back.load(lent(h.store.entries()), nil, clean); err != nil {
+			h.t.Fatal(err)
+		}
+		if !slices.Equal(*back.model, h.want) {
+			h.t.Errorf("%s: restored %v, want %v", what, *back.model, h.want)
+		}
+		if got, err := back.peek().digest(); err != nil || got != digest {
+			h.t.Errorf("%s: clean=%v: restored with digest %s, want %s: %v", what, clean, got, digest, err)
+		}
+		cs, _, err := back.cut().encode()
+		if whole := map[bool]int{true: 0, false: len(h.store)}[clean]; err != nil || len(cs) != whole {
+			h.t.Errorf("%s: clean=%v: then saves %d, want %d: %v", what, clean, len(cs), whole, err)
+		}
+	}
+}
+
+// R0.5: the stored events, when saves failed, the save before was somebody
+// else's, or there was too much to keep: the rest is read from the log.
+func TestModelEventsWhole(t *testing.T) {
+	h := newHistory(t)
+	h.tick(3)
+	h.save("first", 4) // and the types
+	h.save("nothing new", 0)
+	h.tick(2)
+	h.fails("failed", 2)
+	h.tick(1)
+	h.save("what failed too", 3)
+	h.tick(2)
+	h.m.discard() // another process saves it
+	h.m.touchAll()
+	clear(h.store)
+	h.fails("whole, and failed", 9)
+	h.save("whole", 9)
+	h.tick(1)
+	h.m.store.(*modelEvents[*[]string]).bytes = maxPending
+	h.tick(1)
+	h.save("too much to keep", 10)
+}
+
+// Stored events that lack what is handled now, or that are damaged, restore
+// nothing.
+func TestModelEventsRefused(t *testing.T) {
+	h := newHistory(t)
+	h.tick(3)
+	h.save("first", 4)
 	// A new version that handles more than was stored isn't restored from it.
 	more := NewModel("m", func() *[]string { return new([]string) }, Version(1), MigrateModel(0, nil))
-	OnModel(more, feeds[0], func(*[]string, eventlog.Event, ticked) error { return nil })
+	OnModel(more, h.feeds[0], func(*[]string, eventlog.Event, ticked) error { return nil })
 	less := stored{"": []byte("b ticked\n")}
 	if err := more.load(less.entries(), more.n.migrations[0], false); err == nil {
 		t.Error("restored from events that lack a type")
 	}
 	// A torn commit, or one under another's key, is damage.
-	for k := range s {
+	for k := range h.store {
 		if k != "" {
-			s[k] = s[k][:10]
+			h.store[k] = h.store[k][:10]
 		}
 	}
-	if err := model().load(s.entries(), nil, true); !errors.Is(err, eventlog.ErrCorrupt) {
+	if err := h.model().load(h.store.entries(), nil, true); !errors.Is(err, eventlog.ErrCorrupt) {
 		t.Errorf("cut entries: %v", err)
 	}
 }

@@ -97,9 +97,9 @@ type state interface {
 	requeue(capture)
 	// touchAll counts every key as changed; cut follows at once.
 	touchAll()
-	// load builds a state from entries, each with its digest, beside the
-	// present one, and swaps it in when all of them were good. clean says whether the entries are what
-	// the next save is relative to.
+	// load builds a state from entries, each with its digest and lent for one
+	// step, beside the present one, and swaps it in when all of them were good.
+	// clean says whether the entries are what the next save is relative to.
 	load(entries iter.Seq2[snapshot.Change, error], m migration, clean bool) error
 	// clear makes the state empty.
 	clear()
@@ -209,11 +209,16 @@ func (n *node) abandon() {
 	n.started, n.late = false, nil
 }
 
+// unitOf is the node's unit; nil before its start.
+func (n *node) unitOf() *unit {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.unit
+}
+
 // err is why the node stopped, nil while it runs.
 func (n *node) err() error {
-	n.mu.Lock()
-	u := n.unit
-	n.mu.Unlock()
+	u := n.unitOf()
 	if u == nil {
 		return nil
 	}

@@ -67,9 +67,10 @@ func (o *owner) run() {
 					case <-l.Done():
 					case <-ctx.Done():
 					}
+					o.lost(l)
+					continue
 				}
-				o.lost(l, err)
-				continue
+				o.lost(l)
 			}
 			o.refused(err)
 			wait := m.Heartbeat()
@@ -109,10 +110,7 @@ func (o *owner) gained(l *lease.Lease) {
 }
 
 // lost gives the lease back, where it is still there, and forgets it.
-func (o *owner) lost(l *lease.Lease, err error) {
-	if err != nil {
-		o.refused(err)
-	}
+func (o *owner) lost(l *lease.Lease) {
 	o.mu.Lock()
 	o.lease = nil
 	o.mu.Unlock()

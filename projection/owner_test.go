@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,4 +196,37 @@ func TestLeasesLost(t *testing.T) {
 		t.Errorf("recovery %+v", s.Recovery)
 	}
 	awaitStatus(t, rt, "epochs go on", func(s projection.SnapshotStatus) bool { return s.Owner && s.Epoch == 5 })
+}
+
+// unclaimable is a store that doesn't let a new owner write.
+type unclaimable struct {
+	projection.Store
+	claims atomic.Int64
+}
+
+func (s *unclaimable) Claim(context.Context, string, uint64) error {
+	s.claims.Add(1)
+	return errors.New("no permission")
+}
+
+// An owner that can't claim the head tries again in its own time, and not
+// without a pause; what it follows goes on.
+func TestClaimFails(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	s := &unclaimable{Store: newTrickyStore(t, b)}
+	cfg := projection.Config{Store: s}
+	cfg.Leases = must(lease.New(lease.Options{App: b.log.App(), JetStream: b.log.JetStream(), TTL: time.Hour}))(t)
+	balances := b.balances()
+	rt := b.start(t, cfg, balances)
+	awaitStatus(t, rt, "refused", func(s projection.SnapshotStatus) bool { return s.Holder == "no permission" })
+	for range 100 {
+		if err := rt.Wait(ctx, b.append(t, "a", deposited{1})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.claims.Load(); n != 1 {
+		t.Errorf("%d claims within a heartbeat", n)
+	}
+	equal(t, "followed", balances, map[string]int64{"a": 100})
 }

@@ -78,16 +78,18 @@ func (n *node) withParking() []*node {
 }
 
 // holds says whether a commit has to wait for earlier ones of its key.
-func (p *parking) holds(c *eventlog.Commit) bool {
+func (p *parking) holds(c *eventlog.Commit) bool { return p.waits(entity{c.Feed, c.Key}) }
+
+func (p *parking) waits(e entity) bool {
 	if p.ordered == nil {
 		p.ordered = make(map[entity]int)
 		for _, r := range p.t.rows {
 			if r.value.Ordered {
-				p.ordered[entity{r.value.Feed, r.value.Key}]++
+				p.ordered[r.value.entity()]++
 			}
 		}
 	}
-	return len(p.ordered) > 0 && p.ordered[entity{c.Feed, c.Key}] > 0
+	return p.ordered[e] > 0
 }
 
 // add sets a commit aside; the row has what is known of its failure.
@@ -107,14 +109,30 @@ func (p *parking) add(c *eventlog.Commit, r parkedRow) error {
 
 func (p *parking) put(r parkedRow) {
 	r.Err, r.Stack = cut(r.Err), cut(r.Stack)
-	p.t.tx.Put(parkedKey(r.Feed, r.Seq), r)
-	p.ordered = nil
+	key := parkedKey(r.Feed, r.Seq)
+	p.uncount(key)
+	p.t.tx.Put(key, r)
+	if r.Ordered && p.ordered != nil {
+		p.ordered[r.entity()]++
+	}
 }
 
 func (p *parking) remove(key string) {
+	p.uncount(key)
 	p.t.tx.Delete(key)
-	p.ordered = nil
 }
+
+// uncount takes a row that goes out of the count.
+func (p *parking) uncount(key string) {
+	if old := p.t.rows[key]; old != nil && old.value.Ordered && p.ordered != nil {
+		e := old.value.entity()
+		if p.ordered[e]--; p.ordered[e] == 0 {
+			delete(p.ordered, e)
+		}
+	}
+}
+
+func (r *parkedRow) entity() entity { return entity{r.Feed, r.Key} }
 
 func cut(s string) string {
 	if len(s) > maxDetail {

@@ -122,13 +122,13 @@ func (p *parking) rows(keys []string, retry bool) (out []parkedRow, err error) {
 			continue
 		}
 		wanted[k] = true
-		if e := (entity{r.value.Feed, r.value.Key}); retry && r.value.Ordered {
+		if e := r.value.entity(); retry && r.value.Ordered {
 			upTo[e] = max(upTo[e], r.value.Seq)
 		}
 	}
 	for k, r := range p.t.rows {
 		v := r.value
-		if wanted[k] || v.Ordered && v.Seq <= upTo[entity{v.Feed, v.Key}] {
+		if wanted[k] || v.Ordered && v.Seq <= upTo[v.entity()] {
 			out = append(out, v)
 		}
 	}
@@ -146,18 +146,18 @@ func (u *unit) retry(n *node, rows []parkedRow) (applied int, err error) {
 	i := slices.IndexFunc(u.groups, func(g *group) bool { return slices.Contains(g.nodes, n) })
 	failed := make(map[entity]bool)
 	for _, r := range rows {
-		e := entity{r.Feed, r.Key}
+		e := r.entity()
 		if r.Ordered && failed[e] {
 			continue
 		}
 		f := u.feeds[r.Feed]
-		c, e2 := f.DecodeStored(r.Commit)
-		if e2 == nil {
-			e2 = u.groups[i].redo(u, f, n, &c, r)
+		c, again := f.DecodeStored(r.Commit)
+		if again == nil {
+			again = u.groups[i].redo(u, f, n, &c, r)
 		}
-		if e2 != nil {
+		if again != nil {
 			failed[e] = true
-			err = errors.Join(err, fmt.Errorf("%s: %w", c.Position(), e2))
+			err = errors.Join(err, fmt.Errorf("%s: %w", eventlog.Position{Feed: r.Feed, Seq: r.Seq}, again))
 			continue
 		}
 		applied++

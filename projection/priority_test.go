@@ -116,7 +116,7 @@ func TestStuckHandlerIsVisible(t *testing.T) {
 	ctx := logtest.Context(t)
 	b := openBank(t, logtest.Options(t))
 	stuck, begun := make(chan struct{}), make(chan struct{}, 1)
-	slow := projection.NewTable[string, int]("slow")
+	slow := projection.NewTable[string, int]("slow", projection.OnFailure(projection.FailurePolicy{Then: projection.ParkKey}))
 	projection.On(slow, b.audits, func(tx *projection.Tx[string, int], e eventlog.Event, _ audited) error {
 		select {
 		case begun <- struct{}{}:

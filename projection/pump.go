@@ -30,7 +30,7 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, 
 	wait := first
 	for ctx.Err() == nil {
 		err := func() error {
-			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Until(until), eventlog.Progress(), following(until))
+			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Progress(), following(until))
 			if err != nil {
 				return err
 			}
@@ -81,7 +81,7 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, 
 	}
 }
 
-// following makes a reader follow where it has no end.
+// following makes a reader end there, or follow where it has no end.
 func following(until uint64) eventlog.ReadOption {
 	if until == math.MaxUint64 {
 		return eventlog.Follow()

@@ -166,11 +166,13 @@ func (u *unit) belongs(ctx context.Context, c *candidate, n *node, f *fit) error
 			f.why = fmt.Sprintf("feed %q: %s", feed, found.Reason)
 			return nil
 		case found.Verdict == timeframe.Verified, found.CommonSeq >= at && at > 0:
-		case found.Verdict == timeframe.Unverifiable && found.first == tagged+1 && at == tagged &&
-			c.Tag.Lineages[feed].Incarnation == u.feeds[feed].Incarnation():
-			// Trimmed on the strength of a snapshot. A message that is
-			// missing inside the log is another matter.
-			f.notes = append(f.notes, fmt.Sprintf("feed %q: %s: accepted, since the log begins right behind the snapshot", feed, found.Reason))
+		case found.Verdict == timeframe.Unverifiable:
+			why := u.rt.cfg.Unverifiable.refuses(found, at, tagged, c.Tag.Lineages[feed].Incarnation == u.feeds[feed].Incarnation())
+			if why != "" {
+				f.why = fmt.Sprintf("feed %q: it can't be verified: %s; %s", feed, found.Reason, why)
+				return nil
+			}
+			f.notes = append(f.notes, fmt.Sprintf("feed %q: %s: accepted unverified (Config.Unverifiable)", feed, found.Reason))
 		default:
 			f.why = fmt.Sprintf("feed %q: it doesn't belong to this log: %s", feed, found.Reason)
 			return nil

@@ -63,9 +63,11 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	rt.cancel = cancel
 	for _, u := range rt.units {
-		if !u.twin.failed {
-			rt.wg.Go(func() { u.run(run) })
+		if u.twin.failed {
+			close(u.ended) // nobody answers
+			continue
 		}
+		rt.wg.Go(func() { u.run(run) })
 	}
 	for _, s := range rt.pairs {
 		rt.wg.Go(func() { s.follow(run) })

@@ -143,7 +143,7 @@ func (s *saver) discard() {
 	s.prepared = false
 	job := &saveJob{events: s.events, bytes: s.bytes, turn: u.turn()}
 	job.cut.Tag = u.tag()
-	for _, n := range u.nodes {
+	for _, n := range u.savedNodes() {
 		if m, ok := n.state.(interface{ discard() }); ok {
 			m.discard() // without asking the user's code for what isn't kept
 			continue
@@ -215,7 +215,7 @@ func (s *saver) cut() *saveJob {
 	job.cut.Replaces = s.newest
 	job.turn = u.turn()
 	job.cut.Tag = u.tag()
-	job.lineage = job.cut.Tag.Lineages
+	job.lineage = maps.Clone(job.cut.Tag.Lineages) // the tag's are to get those of what is carried forward
 	for _, n := range u.savedNodes() {
 		job.add(n)
 	}

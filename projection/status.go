@@ -171,7 +171,7 @@ func because(err error) string {
 func (u *unit) status(n *node) Status {
 	rows, parked := n.state.size(), 0
 	if n.park != nil {
-		parked = n.park.t.Len()
+		parked = n.park.t.size()
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

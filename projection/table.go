@@ -160,8 +160,8 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 // such event, in the feed's order, and changes the table through tx. It must
 // depend on nothing but the table and the event (no clock, no I/O, no
 // randomness), and keep neither tx nor event. Its error or panic stops the
-// table at the last whole commit, unless OnFailure says otherwise. Between events of several feeds there is
-// no order.
+// table at the last whole commit, unless OnFailure says otherwise. Between
+// events of several feeds there is no order.
 func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx *Tx[K, V], e eventlog.Event, d D) error) {
 	addHandler(t.n, feed, fn == nil, func(e eventlog.Event, d D) error { return fn(&t.tx, e, d) })
 }

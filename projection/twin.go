@@ -101,7 +101,7 @@ func (rt *Runtime) checkPairs(parts []part, p *problems) {
 				mine := slices.Contains(s.nodes[:], n)
 				for _, e := range n.ups {
 					if from := slices.Contains(s.nodes[:], e.from); from || mine {
-						p.add("%q reads %q: a BlueGreen is of projections that read feeds, and that no other reads", n.name, e.from.name)
+						p.add("%q reads %q: a BlueGreen is of projections that read feeds, and that no other reads; raise the version of the table alone, and its readers are told what that changed", n.name, e.from.name)
 					}
 				}
 			}

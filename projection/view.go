@@ -25,10 +25,9 @@ func (s *Snapshot) At() timeframe.Timeframe { return s.at }
 // go on while fn runs, so it should take what it needs and return. It must not
 // use the tables' own methods, but those of Table.In.
 //
-// Errors: ErrInvalid where the tables aren't of one unit or not started; a
-// ErrDormant where they are Lazy and asleep; a
-// *StoppedError where one has stopped, so that there is no common moment; and
-// fn's own.
+// Errors: ErrInvalid where the tables aren't of one unit or not started;
+// ErrDormant where they are Lazy and asleep; a *StoppedError where one has
+// stopped, so that there is no common moment; and fn's own.
 func View(fn func(s *Snapshot) error, tables ...Projection) (err error) {
 	s := &Snapshot{}
 	for _, p := range tables {
@@ -91,12 +90,6 @@ func (s *Snapshot) moment(u *unit) error {
 	}
 	s.at = timeframeOf(at)
 	return nil
-}
-
-func (n *node) unitOf() *unit {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.unit
 }
 
 // Rows is a table within a View.

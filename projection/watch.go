@@ -263,9 +263,7 @@ func (u *unit) notify() {
 // position is where the node stands.
 func (n *node) position() map[string]uint64 {
 	m := make(map[string]uint64)
-	n.mu.Lock()
-	u := n.unit
-	n.mu.Unlock()
+	u := n.unitOf()
 	if u == nil {
 		return m
 	}
@@ -277,9 +275,7 @@ func (n *node) position() map[string]uint64 {
 
 // ended says why there will be no more changes; nil while there may be.
 func (n *node) ended() error {
-	n.mu.Lock()
-	u := n.unit
-	n.mu.Unlock()
+	u := n.unitOf()
 	if u == nil {
 		return nil
 	}

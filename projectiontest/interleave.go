@@ -118,35 +118,31 @@ func shuffled(commits []placed, rnd *rand.Rand) []placed {
 	return out
 }
 
-// shrink makes a counter-example small. First it walks from one order to the
-// other by swaps of neighbours: one of them makes the difference. Then it
-// leaves out what that doesn't need.
+// shrink makes a counter-example small. Swaps of neighbours lead from one order
+// to the other: one of them makes the difference, which is found by bisection.
+// Then it leaves out what that doesn't need.
 func shrink(r *run, a, b []placed) (*clash, error) {
-	at := make(map[string]int, len(b))
-	for i, c := range b {
-		at[c.String()] = i
-	}
-	cur := slices.Clone(a)
-	before, err := play(r, cur)
+	before, err := play(r, a)
 	if err != nil {
 		return nil, err
 	}
-	c := &clash{}
-	for i := 0; c.a == nil && i < len(cur)-1; {
-		if at[cur[i].String()] < at[cur[i+1].String()] {
-			i++
-			continue
-		}
-		next := slices.Clone(cur)
-		next[i], next[i+1] = next[i+1], next[i]
-		after, err := play(r, next)
-		if err != nil {
+	after, err := play(r, b)
+	if err != nil {
+		return nil, err
+	}
+	same, differs := 0, swaps(a, b) // so many of them lead to the state of a; to another
+	c := &clash{swapped(a, b, differs-1), b, difference(before, after)}
+	for differs-same > 1 {
+		mid := (same + differs) / 2
+		order := swapped(a, b, mid)
+		if after, err = play(r, order); err != nil {
 			return nil, err
 		}
-		if diff := difference(before, after); diff != "" {
-			c = &clash{cur, next, diff}
+		if diff := difference(before, after); diff == "" {
+			same = mid
+		} else {
+			differs, c = mid, &clash{swapped(a, b, mid-1), order, diff}
 		}
-		cur, i = next, max(0, i-1)
 	}
 	for i := 0; i < len(c.a); {
 		smaller, err := c.without(r, c.a[i].String())
@@ -160,6 +156,47 @@ func shrink(r *run, a, b []placed) (*clash, error) {
 		c, i = smaller, 0
 	}
 	return c, nil
+}
+
+// ranks are the places in b of what is in a.
+func ranks(a, b []placed) []int {
+	at := make(map[string]int, len(b))
+	for i, c := range b {
+		at[c.String()] = i
+	}
+	out := make([]int, len(a))
+	for i, c := range a {
+		out[i] = at[c.String()]
+	}
+	return out
+}
+
+// swaps is how many swaps of neighbours lead from a to b.
+func swaps(a, b []placed) (n int) {
+	rank := ranks(a, b)
+	for i := range rank {
+		for _, later := range rank[i+1:] {
+			if rank[i] > later {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// swapped is a behind the first n of them.
+func swapped(a, b []placed, n int) []placed {
+	out, rank := slices.Clone(a), ranks(a, b)
+	for i := 0; n > 0; {
+		if rank[i] < rank[i+1] {
+			i++
+			continue
+		}
+		rank[i], rank[i+1] = rank[i+1], rank[i]
+		out[i], out[i+1] = out[i+1], out[i]
+		n, i = n-1, max(0, i-1)
+	}
+	return out
 }
 
 // without is the clash with one commit fewer, nil where that isn't one.

@@ -1,6 +1,7 @@
 package projectiontest
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -66,6 +67,23 @@ func TestInterleavings(t *testing.T) {
 	}
 	if len(c.a) != 2 || c.a[0].Feed == c.a[1].Feed || c.a[0].Key != "b" || c.a[1].Key != "b" || c.a[0].String() != c.b[1].String() || !strings.Contains(c.String(), "sum b: ") {
 		t.Errorf("not the smallest example: %s", c)
+	}
+}
+
+// Swaps of neighbours lead from any interleaving to any other.
+func TestSwapped(t *testing.T) {
+	f := newTwo(t)
+	a := place(f.commits())
+	b := shuffled(a, rand.New(rand.NewPCG(3, 4)))
+	n := swaps(a, b)
+	text := func(all []placed) string { return fmt.Sprint(all) }
+	if n == 0 || text(swapped(a, b, 0)) != text(a) || text(swapped(a, b, n)) != text(b) {
+		t.Errorf("%d swaps: %v, want %v", n, swapped(a, b, n), b)
+	}
+	for i := range n {
+		if got := swaps(swapped(a, b, i), swapped(a, b, i+1)); got != 1 {
+			t.Errorf("swap %d is %d", i, got)
+		}
 	}
 }
 
