@@ -47,6 +47,10 @@ func (r *raw) appends(ctx context.Context, e *env, c *clock, l appendLoad, async
 	stored, err := l.run(ctx, e, c, func(ctx context.Context, i, key int, last uint64) (uint64, error) {
 		msg := rawMsg(subjects[key], payloads[i%len(payloads)])
 		var opts []jetstream.PublishOpt
+		if l.exact && last > 0 { // its best: the expectation makes a Nats-Msg-Id superfluous
+			msg.Header["Tm-Id"] = msg.Header[jetstream.MsgIDHeader]
+			delete(msg.Header, jetstream.MsgIDHeader)
+		}
 		if l.exact {
 			opts = append(opts, jetstream.WithExpectLastSequencePerSubject(last))
 		}

@@ -123,7 +123,7 @@ func On[I, D any](o *Outbox[I], feed *eventlog.Feed, fn func(tx *Tx[I], e eventl
 // OnChange lets changes of a table state effects: such as that a balance has
 // fallen below a limit. The names of intents are the change's own; other keys
 // that the same commit changed have theirs.
-func OnChange[I any, K comparable, V any](o *Outbox[I], src *projection.Table[K, V], fn func(tx *Tx[I], c projection.Change[K, V]) error) {
+func OnChange[I any, K comparable, V any](o *Outbox[I], src projection.Relation[K, V], fn func(tx *Tx[I], c projection.Change[K, V]) error) {
 	if fn == nil {
 		projection.OnChange[string, record[I], K, V](o.table, src, nil)
 		return

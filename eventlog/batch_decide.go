@@ -113,7 +113,7 @@ func (t *txn) find(ctx context.Context) (head, seq uint64, ok bool, err error) {
 	if e := first.draft.Expect; e.exact && !t.natural {
 		// Where it was stored it is the first one behind the expected.
 		m, found, err := t.f.get(ctx, getRequest{Seq: e.seq + 1, NextFor: first.msg.subject})
-		return 0, m.seq, found && m.get(headerID) == first.id, err
+		return 0, m.seq, found && m.id() == first.id, err
 	}
 	return t.f.findID(ctx, first.draft.Key, first.id, first.draft.After)
 }
@@ -126,7 +126,7 @@ func (t *txn) verified(ctx context.Context, seq uint64) (pos []Position, err err
 		if err != nil {
 			return nil, t.orAmbiguous(err), !t.passing(ctx, err)
 		}
-		if ok && (m.subject != p.msg.subject || m.get(headerID) != p.id) {
+		if ok && (m.subject != p.msg.subject || m.id() != p.id) {
 			return nil, t.wrap(fmt.Errorf("%w: ID %q is at %s@%d already, without key %q behind it", ErrIdentity, t.parts[0].id, t.f.name, seq, p.draft.Key)), true
 		}
 	}

@@ -79,7 +79,7 @@ func byFiles(t *testing.T, f *Feed, key string) []mark {
 func byRequests(t *testing.T, f *Feed, key string) (all []mark) {
 	t.Helper()
 	head, _ := headOf(t, f, key)
-	h := f.openHistory(0, head.seq, head.subject, true)
+	h := f.openHistory(0, mark{}, head.seq, head.subject, true)
 	defer h.close()
 	for {
 		msgs, err := h.next(t.Context())

@@ -31,7 +31,7 @@ func (h *commitHeaders) collect(b headers) error {
 	return b.each(func(name, value []byte) bool {
 		var at *[]byte
 		switch string(name) {
-		case headerID:
+		case headerID, headerPlainID:
 			at = &h.id
 		case headerType:
 			at = &h.typ

@@ -188,6 +188,7 @@ func (e Event) Value() (any, error) {
 // where it has one for the purpose.
 const (
 	headerID          = nats.MsgIdHdr
+	headerPlainID     = "Tm-Id" // an ID that the server needn't compare
 	headerType        = "Tm-Type"
 	headerEvents      = "Tm-Events"
 	headerCodec       = "Tm-Codec"

@@ -95,7 +95,7 @@ func (s *follower) openOwn(ctx context.Context, last uint64) error {
 		default:
 		}
 	}
-	s.own = s.f.openHistory(s.at, last, s.filter, s.trimmed || s.filter != "")
+	s.own = s.f.openHistory(s.at, s.m.known, last, s.filter, s.trimmed || s.filter != "")
 	return nil
 }
 

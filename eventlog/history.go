@@ -24,8 +24,8 @@ const (
 // that any number of them can read at a time. Any server of a cluster may
 // answer, also one that lags; but each has a prefix of the log, so who has
 // the last message that is wanted has all. Where that isn't found, or
-// nobody answers so (the permission or the stream's setting is missing, or the
-// server is away), a consumer reads the rest.
+// nobody answers so (the permission or the stream's setting is missing), a
+// consumer reads the rest.
 type history struct {
 	f       *Feed
 	filter  string // subject, "" for all
@@ -34,10 +34,15 @@ type history struct {
 	end     uint64 // sequence of a message that the leader has: reading ends there
 	tail    source // nil: not needed so far
 	lagging int    // answers in a row without anything new
+
+	known mark   // of the last message that was read; none where seq is 0
+	made  uint64 // the connection's reconnects when the log was last recognised
 }
 
-func (f *Feed) openHistory(after, end uint64, filter string, trimmed bool) *history {
-	return &history{f: f, filter: filter, trimmed: trimmed, at: after, end: end}
+// openHistory reads behind a sequence. Where known is given, the log must
+// still have that message when its server has been away.
+func (f *Feed) openHistory(after uint64, known mark, end uint64, filter string, trimmed bool) *history {
+	return &history{f: f, filter: filter, trimmed: trimmed, at: after, end: end, known: known, made: f.log.nc.Stats().Reconnects}
 }
 
 // next returns further messages, and none at the end.
@@ -57,8 +62,16 @@ func (h *history) next(ctx context.Context) ([]message, error) {
 		if errors.Is(err, ErrDenied) && !h.f.directOff.Swap(true) {
 			h.f.log.opts.Logger.Info().Err(err).Str("feed", h.f.name).Msg("eventlog: keys are read by consumers")
 		}
+		if h.interrupted() {
+			if err := h.resume(ctx); err != nil {
+				return nil, err
+			}
+			if len(msgs) == 0 {
+				continue
+			}
+		}
 		if n := len(msgs); n > 0 {
-			h.at, h.lagging = msgs[n-1].seq, 0
+			h.at, h.known, h.lagging = msgs[n-1].seq, markOf(&msgs[n-1]), 0
 			return msgs, nil
 		}
 		if err == nil && h.lagging < historyTries {
@@ -68,13 +81,36 @@ func (h *history) next(ctx context.Context) ([]message, error) {
 			}
 			continue
 		}
-		h.tail = h.f.newTail(h.at, mark{}, h.filter, h.trimmed)
+		h.tail = h.f.newTail(h.at, h.known, h.filter, h.trimmed)
 	}
 	msgs, err := h.tail.next(ctx)
 	if n := len(msgs); n > 0 {
 		h.at = msgs[n-1].seq
 	}
 	return msgs, err
+}
+
+// interrupted says whether the server was away, and may be another log's.
+func (h *history) interrupted() bool {
+	nc := h.f.log.nc
+	return nc.Stats().Reconnects != h.made || !nc.IsConnected()
+}
+
+// resume waits for the server, and makes sure that the log still has what was
+// read: the numbers don't tell, as tail.recognise says.
+func (h *history) resume(ctx context.Context) error {
+	made := h.f.log.nc.Stats().Reconnects
+	err := h.f.untilAvailable(ctx, func() error {
+		st, err := h.f.rangeCheck(ctx, h.at, h.trimmed)
+		if err != nil {
+			return err
+		}
+		return h.f.recognise(ctx, h.known, st)
+	})
+	if err == nil {
+		h.made = made
+	}
+	return err
 }
 
 func (h *history) close() {

@@ -114,7 +114,7 @@ func (f *Feed) openKey(ctx context.Context, after uint64, head message, end uint
 		}
 	}
 	k.keep = whole && end == head.seq && after < head.seq
-	k.rest = f.openHistory(after, end, k.subject, true)
+	k.rest = f.openHistory(after, mark{}, end, k.subject, true)
 	return k, nil
 }
 

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -30,6 +31,9 @@ func (m *message) get(name string) string {
 	v, _ := m.header.find(name)
 	return string(v)
 }
+
+// id is the identity of the commit that the message is, or "". It is a copy.
+func (m *message) id() string { return cmp.Or(m.get(headerID), m.get(headerPlainID)) }
 
 // clone is the message in memory of its own.
 func (m *message) clone() message {

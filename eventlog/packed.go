@@ -102,7 +102,7 @@ func (m *message) eachID(visit func(id []byte, first, n int) bool) {
 		_ = eachPacked(ids, events, visit)
 		return
 	}
-	visit([]byte(m.get(headerID)), 0, events)
+	visit([]byte(m.id()), 0, events)
 }
 
 func atoi(s string) int {

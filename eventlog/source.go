@@ -14,6 +14,17 @@ import (
 // breaks. It knows nothing of commits. Whether messages are missing between
 // two that it delivers is for the Reader to find out.
 //
+// Which one it is, is decided by what is to be read:
+//
+//	all, up to an end   openLong: bulk for a long distance, else tail
+//	all, and on         follower: what the hub keeps; before that openLong, or
+//	                    history where too many others are catching up
+//	a key, up to an end openKey: memory, block files, history
+//	a key, and on       follower: history, and then what the hub keeps
+//
+// A history that can't be asked for, and a key of an adopted feed, which may
+// have wildcards, are read by a tail.
+//
 // Its methods are called by one goroutine at a time.
 type source interface {
 	// next waits for messages and returns those that have come, at least one;

@@ -15,7 +15,8 @@ import (
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
-// sources are all there are: each passes the suite of this file.
+// sources are all there are that read a whole feed: each passes the suite of
+// this file.
 var sources = map[string]func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error){
 	"tail": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		return f.openTail(ctx, after, mark{}, "", trimmed)
@@ -33,6 +34,16 @@ var sources = map[string]func(ctx context.Context, f *Feed, after uint64, trimme
 	},
 	"follower-bulk": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		f.bulkLeast = 1
+		st, err := f.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return f.openFollower(ctx, after, st.Last, "", trimmed, math.MaxUint64-1)
+	},
+	"follower-history": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
+		for len(f.hub.catching) < hubCatching {
+			f.hub.catching <- struct{}{} // as if others were catching up
+		}
 		st, err := f.State(ctx)
 		if err != nil {
 			return nil, err

@@ -46,7 +46,7 @@ func (w *writer) verdict(ctx context.Context, p *Pending, a ack) (pos Position, 
 	switch {
 	case err != nil:
 		return pos, nil, false
-	case found && next.get(headerID) == p.pr.id:
+	case found && next.id() == p.pr.id:
 		return Position{Feed: w.f.name, Seq: next.seq}, nil, true
 	case !found && a.outcome() == ackInFlight:
 		return pos, nil, false // of somebody else, or ours; not decided

@@ -123,7 +123,7 @@ func (w *faultWorld) store(f *connFault) (*snapshot.Store, *nats.Conn) {
 	conn := must(nats.Connect(w.server.URL(), nats.SetCustomDialer(f), nats.NoReconnect(),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})))(w.t)
 	s := must(snapshot.Open(limited(w.t, time.Minute), snapshot.Options{
-		App: faultApp, Conn: conn, Timeout: 250 * time.Millisecond, ChunkSize: 1024, Grace: time.Minute,
+		App: faultApp, Conn: conn, Timeout: 30 * time.Second, ChunkSize: 1024, Grace: time.Minute,
 	}))(w.t)
 	return s, conn
 }

@@ -117,6 +117,19 @@ func TestAdoptedFeed(t *testing.T) {
 			})
 			s.with(func(log *eventlog.Log) { s.publish(log, "eu.9", 20) })
 		}, "map[eu.9:100]", projection.FromReplay, "created again"},
+		{"restored from the server's backup", func(t *testing.T, s shop) {
+			s.with(func(log *eventlog.Log) { restoreBackup(t, log, "ORDERS", backUp(t, log, "ORDERS")) })
+			s.with(func(log *eventlog.Log) { s.publish(log, "eu.1", 1) })
+		}, "map[eu.1:55 us.2:15]", projection.FromSnapshot, ""},
+		{"restored from an older backup, and numbers used again", func(t *testing.T, s shop) {
+			s.with(func(log *eventlog.Log) {
+				backup := backUp(t, log, "ORDERS")
+				s.publish(log, "us.2", 4)
+				s.totals(log, nil)
+				restoreBackup(t, log, "ORDERS", backup)
+			})
+			s.with(func(log *eventlog.Log) { s.publish(log, "jp.3", 10) })
+		}, "map[eu.1:50 jp.3:50 us.2:15]", projection.FromSnapshot, "created again"},
 		{"tail lost and numbers used again", func(t *testing.T, s shop) {
 			s.lose(func(log *eventlog.Log) {
 				s.publish(log, "us.2", 4)

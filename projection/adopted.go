@@ -11,6 +11,21 @@ import (
 // ours: only a message that is another one does, or an end before the
 // snapshot's. But somebody should know.
 
+// restoredElsewhere verifies a state of an adopted stream that was restored from
+// a backup. Its incarnation is made of its creation time, which a restore
+// changes; but the message at the state's place has the same sequence, server time
+// and content, so it is of the same history.
+func restoredElsewhere(l timeframe.Lineage, at uint64, o timeframe.Observed, found timeframe.Finding) timeframe.Finding {
+	if found.Verdict != timeframe.Diverged || l.Incarnation == o.Incarnation || at == 0 {
+		return found
+	}
+	l.Incarnation = ""
+	if same := l.Check(at, o); same.Verdict == timeframe.Verified {
+		return same
+	}
+	return found
+}
+
 // adoptedNotes says what can't be shown any more of a snapshot that is used.
 func adoptedNotes(feed string, f finding) []string {
 	if f.Verdict == timeframe.Verified && !f.Gap {

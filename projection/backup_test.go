@@ -20,14 +20,14 @@ type streamBackup struct {
 	chunks [][]byte
 }
 
-// backUp takes the server's own backup of the accounts.
-func (b *bank) backUp(t *testing.T) (s streamBackup) {
+// backUp takes the server's own backup of a stream.
+func backUp(t *testing.T, log *eventlog.Log, stream string) (s streamBackup) {
 	t.Helper()
-	nc := b.log.Conn()
+	nc := log.Conn()
 	inbox := nc.NewInbox()
 	sub := must(nc.SubscribeSync(inbox))(t)
 	defer func() { _ = sub.Unsubscribe() }()
-	b.api(t, "SNAPSHOT", map[string]any{"deliver_subject": inbox, "no_consumers": true}, &s)
+	streamAPI(t, log, "SNAPSHOT", stream, map[string]any{"deliver_subject": inbox, "no_consumers": true}, &s)
 	for {
 		m := must(sub.NextMsg(10 * time.Second))(t)
 		if len(m.Data) == 0 {
@@ -47,27 +47,27 @@ func (b *bank) backUp(t *testing.T) (s streamBackup) {
 }
 
 // restoreBackup puts a backup in the place of the stream.
-func (b *bank) restoreBackup(t *testing.T, s streamBackup) {
+func restoreBackup(t *testing.T, log *eventlog.Log, stream string, s streamBackup) {
 	t.Helper()
-	if err := b.log.JetStream().DeleteStream(t.Context(), b.accounts.Stream()); err != nil {
+	if err := log.JetStream().DeleteStream(t.Context(), stream); err != nil {
 		t.Fatal(err)
 	}
 	var to struct {
 		Subject string `json:"deliver_subject"`
 	}
-	b.api(t, "RESTORE", s, &to)
+	streamAPI(t, log, "RESTORE", stream, s, &to)
 	for _, chunk := range append(s.chunks, nil) {
-		m := must(b.log.Conn().Request(to.Subject, chunk, 10*time.Second))(t)
+		m := must(log.Conn().Request(to.Subject, chunk, 10*time.Second))(t)
 		if strings.Contains(string(m.Data), `"error"`) {
 			t.Fatalf("restore: %s", m.Data)
 		}
 	}
 }
 
-func (b *bank) api(t *testing.T, what string, request, reply any) {
+func streamAPI(t *testing.T, log *eventlog.Log, what, stream string, request, reply any) {
 	t.Helper()
 	body := must(json.Marshal(request))(t)
-	m := must(b.log.Conn().Request(b.log.APIPrefix()+".STREAM."+what+"."+b.accounts.Stream(), body, 10*time.Second))(t)
+	m := must(log.Conn().Request(log.APIPrefix()+".STREAM."+what+"."+stream, body, 10*time.Second))(t)
 	if strings.Contains(string(m.Data), `"error"`) {
 		t.Fatalf("%s: %s", what, m.Data)
 	}
@@ -86,7 +86,7 @@ func TestStreamRestoredFromBackup(t *testing.T) {
 			ctx := logtest.Context(t)
 			b := openBank(t, logtest.Options(t))
 			at := saved(t, b, 20) // a snapshot that belongs to both histories
-			backup := b.backUp(t)
+			backup := backUp(t, b.log, b.accounts.Stream())
 			rt := must(often(5).Start(ctx, b.log, b.balances(projection.Version(1))))(t)
 			for range 20 {
 				at = b.append(t, "lost", deposited{1})
@@ -97,7 +97,7 @@ func TestStreamRestoredFromBackup(t *testing.T) {
 			if _, err := rt.Compact(ctx, projection.CompactOptions{DryRun: true}); err != nil {
 				t.Fatal(err)
 			}
-			b.restoreBackup(t, backup)
+			restoreBackup(t, b.log, b.accounts.Stream(), backup)
 			want := map[string]int64{"k0": 7, "k1": 7, "k2": 6}
 			later := appendAgain(t, b, 1+more)
 			want["later"] = int64(1 + more)

@@ -74,6 +74,9 @@ func (u *unit) check(ctx context.Context, c *candidate, feed string) (finding, e
 		return finding{}, err
 	}
 	f := finding{lineage.Check(at, obs), obs.First}
+	if u.feeds[feed].Adopted() {
+		f.Finding = restoredElsewhere(lineage, at, obs, f.Finding)
+	}
 	if f.Verdict != timeframe.Verified {
 		seqs := make([]uint64, 0, len(lineage.Anchors))
 		for _, a := range lineage.Anchors {

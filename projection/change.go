@@ -77,32 +77,33 @@ func (k edgeKind) String() string {
 //
 // How dst is built when it has no snapshot that fits: by a replay of the
 // events behind src, or where it is Derived from src's rows.
-func OnChange[K comparable, V any, SK comparable, SV any](dst *Table[K, V], src *Table[SK, SV], fn func(tx *Tx[K, V], c Change[SK, SV]) error) {
+func OnChange[K comparable, V any, SK comparable, SV any](dst *Table[K, V], src Relation[SK, SV], fn func(tx *Tx[K, V], c Change[SK, SV]) error) {
 	if dst == nil {
 		return
 	}
-	if src != nil && fn == nil {
+	if sourceNode(src) != nil && fn == nil {
 		dst.n.problem("handler of the changes of %q: nil function", src.Name())
 		return
 	}
-	connect(dst, src, &edge{
+	connect(dst.n, sourceNode(src), &edge{
 		kind: readsDeltas,
 		deltas: func() error {
-			for i := range src.delta {
-				if err := fn(&dst.tx, src.delta[i]); err != nil {
+			step := src.step()
+			for i := range step {
+				if err := fn(&dst.tx, step[i]); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 		rows: func(done func()) error {
-			for k, r := range src.rows {
-				if err := fn(&dst.tx, Change[SK, SV]{Key: k, New: r.value, Has: true}); err != nil {
+			return src.each(func(k SK, v SV) error {
+				if err := fn(&dst.tx, Change[SK, SV]{Key: k, New: v, Has: true}); err != nil {
 					return err
 				}
 				done()
-			}
-			return nil
+				return nil
+			})
 		},
 	})
 }
@@ -116,7 +117,7 @@ func Reads[K comparable, V any, SK comparable, SV any](dst *Table[K, V], src *Ta
 	if dst == nil {
 		return &Lookup[SK, SV]{}
 	}
-	connect(dst, src, &edge{kind: readsState})
+	connect(dst.n, src.node(), &edge{kind: readsState})
 	return &Lookup[SK, SV]{src: src, live: &dst.tx.live, misuse: dst.misuse}
 }
 
@@ -149,8 +150,7 @@ func (l *Lookup[K, V]) Value(key K) V {
 	return v
 }
 
-func connect[K comparable, V any, SK comparable, SV any](dst *Table[K, V], src *Table[SK, SV], e *edge) {
-	n := dst.n
+func connect(n, src *node, e *edge) {
 	if src == nil {
 		n.problem("it reads the %s of a nil table", e.kind)
 		return
@@ -158,16 +158,16 @@ func connect[K comparable, V any, SK comparable, SV any](dst *Table[K, V], src *
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.started {
-		n.problemLocked("it was told to read the %s of %q after the start, and doesn't", e.kind, src.Name())
+		n.problemLocked("it was told to read the %s of %q after the start, and doesn't", e.kind, src.name)
 		return
 	}
 	for _, old := range n.ups {
-		if old.from == src.n && old.kind == e.kind {
-			n.problemLocked("it reads the %s of %q twice", e.kind, src.Name())
+		if old.from == src && old.kind == e.kind {
+			n.problemLocked("it reads the %s of %q twice", e.kind, src.name)
 			return
 		}
 	}
-	e.from = src.n
+	e.from = src
 	n.ups = append(n.ups, e)
 }
 

@@ -43,6 +43,9 @@ func (g *group) failed(u *unit, c *eventlog.Commit, err error) {
 // for a while, and begins with the commit anew. A runtime that is closed
 // meanwhile leaves the group before it: the next start tries it again.
 func (g *group) again(u *unit, c *eventlog.Commit, wait time.Duration) {
+	for _, n := range g.par {
+		n.par.backTo(g.commit)
+	}
 	for _, n := range g.nodes {
 		if !n.step.off && c.Seq > n.step.at {
 			n.undo()

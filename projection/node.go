@@ -65,6 +65,7 @@ type node struct {
 	step  stepping
 	plan  planned
 
+	par   parallel // handled ahead of the walk; nil: by it
 	out   upstream // the state's changes; nil where it can't say them
 	downs []*node  // that read this one
 	// watched: the changes of each step are published.

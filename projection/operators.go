@@ -14,7 +14,7 @@ func derive[K comparable, V any](name string, opts []TableOption) *Table[K, V] {
 }
 
 // Map makes a table with what fn makes of each row of src, under its key.
-func Map[K comparable, V, W any](name string, src *Table[K, V], fn func(key K, v V) W, opts ...TableOption) *Table[K, W] {
+func Map[K comparable, V, W any](name string, src Relation[K, V], fn func(key K, v V) W, opts ...TableOption) *Table[K, W] {
 	t := derive[K, W](name, opts)
 	if fn == nil {
 		t.n.problem("nil function for Map")
@@ -32,7 +32,7 @@ func Map[K comparable, V, W any](name string, src *Table[K, V], fn func(key K, v
 }
 
 // Filter makes a table with those rows of src that keep says yes to.
-func Filter[K comparable, V any](name string, src *Table[K, V], keep func(key K, v V) bool, opts ...TableOption) *Table[K, V] {
+func Filter[K comparable, V any](name string, src Relation[K, V], keep func(key K, v V) bool, opts ...TableOption) *Table[K, V] {
 	t := derive[K, V](name, opts)
 	if keep == nil {
 		t.n.problem("nil function for Filter")
@@ -63,7 +63,7 @@ type Group[A any] struct {
 // integers is, one of floats isn't quite, a maximum can't be taken back (see
 // TopN). add and remove return a new value and change none in place.
 func Aggregate[K comparable, V any, G comparable, A any](
-	name string, src *Table[K, V],
+	name string, src Relation[K, V],
 	group func(key K, v V) (G, bool),
 	add, remove func(a A, key K, v V) A,
 	opts ...TableOption,
@@ -103,7 +103,7 @@ func Aggregate[K comparable, V any, G comparable, A any](
 // of two, is no change to who reads or watches the table; the loss of the last
 // one is. So what reads it goes by the groups: the numbers that it sees may be
 // old ones. (To derive from numbers, Aggregate.)
-func Distinct[K comparable, V any, G comparable](name string, src *Table[K, V], group func(key K, v V) (G, bool), opts ...TableOption) *Table[G, int] {
+func Distinct[K comparable, V any, G comparable](name string, src Relation[K, V], group func(key K, v V) (G, bool), opts ...TableOption) *Table[G, int] {
 	opts = append([]TableOption{Equal(func(a, b int) bool { return true })}, opts...)
 	t := derive[G, int](name, opts)
 	if group == nil {

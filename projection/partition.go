@@ -17,12 +17,20 @@ import (
 // Its state, its digest and its snapshots are those of a Table[string, V] with
 // the same handlers, however many partitions there are: either may be restored
 // from the other's. Readers and snapshots see whole runs of commits, in all
-// partitions. It can't be read by other tables, watched or viewed.
+// partitions. Other tables can read its changes (OnChange, and the operators
+// that take a Relation): they are told commit by commit, as by a Table. OnGroup
+// makes a partitioned table of another one's changes. It can't be watched,
+// viewed, or read by Reads and the joins.
 type Partitioned[V any] struct {
 	n     *node
 	parts []*Table[string, V]
 	seed  maphash.Seed
-	runs  []partRun // of the run at hand
+
+	regroup []regrouping[V] // what it reads of other partitioned tables
+	serial  bool            // it reads others, too
+	ahead   ahead[V]
+	delta   []Change[string, V] // of the step
+	marks   []int
 }
 
 // NewPartitioned makes an empty table of so many partitions; 0 is as many as
@@ -40,17 +48,14 @@ func NewPartitioned[V any](name string, partitions int, opts ...TableOption) *Pa
 	for _, t := range p.parts {
 		t.n = p.n
 	}
-	p.n.state, p.n.out = p, nil
+	p.n.state, p.n.out, p.n.par = p, p, p
 	if p.n.derived || p.n.history > 0 {
 		p.n.problem("it is partitioned, and neither Derived nor watched")
-	}
-	if p.n.park = nil; p.n.failures.given {
-		p.n.problem("it is partitioned, and stops at a failure: OnFailure is for a Table")
 	}
 	if partitions < 0 {
 		p.n.problem("%d partitions", partitions)
 	}
-	p.runs = make([]partRun, len(p.parts))
+	p.ahead.parts = make([]partRun[V], len(p.parts))
 	return p
 }
 
@@ -91,7 +96,7 @@ func (p *Partitioned[V]) partOf(key string) int {
 
 func (p *Partitioned[V]) part(key string) *Table[string, V] { return p.parts[p.partOf(key)] }
 
-func (p *Partitioned[V]) projections() (string, []*node) { return p.n.name, []*node{p.n} }
+func (p *Partitioned[V]) projections() (string, []*node) { return p.n.name, p.n.withParking() }
 
 // Name is the projection's name.
 func (p *Partitioned[V]) Name() string { return p.n.name }
@@ -193,7 +198,7 @@ func (c partedCut) digest() (sum snapshot.Digest, err error) {
 func (p *Partitioned[V]) expect(m snapshot.MemberState) {
 	p.parts[0].expect(m)
 	share := p.parts[0].expected / len(p.parts)
-	p.each(func(t *Table[string, V]) { t.expected = share })
+	p.parted(func(t *Table[string, V]) { t.expected = share })
 }
 
 // load fills all partitions at once. They are swapped in together: not some of

@@ -2,153 +2,328 @@ package projection
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 )
 
-// A partitioned table as the runtime sees it: its partitions together.
-
-func (p *Partitioned[V]) each(do func(t *Table[string, V])) {
-	for _, t := range p.parts {
-		do(t)
-	}
-}
-
-func (p *Partitioned[V]) lock()     { p.each(func(t *Table[string, V]) { t.lock() }) }
-func (p *Partitioned[V]) unlock()   { p.each(func(t *Table[string, V]) { t.unlock() }) }
-func (p *Partitioned[V]) commit()   { p.each(func(t *Table[string, V]) { t.commit() }) }
-func (p *Partitioned[V]) rollback() { p.each(func(t *Table[string, V]) { t.rollback() }) }
-func (p *Partitioned[V]) touchAll() { p.each(func(t *Table[string, V]) { t.touchAll() }) }
-func (p *Partitioned[V]) clear()    { p.each(func(t *Table[string, V]) { t.clear() }) }
-
-func (p *Partitioned[V]) size() (n int) {
-	p.each(func(t *Table[string, V]) { n += t.size() })
-	return n
-}
-
-func (p *Partitioned[V]) misused() error {
-	for _, t := range p.parts {
-		if err := t.misused(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *Partitioned[V]) cut() capture {
-	c := make(partedCut, len(p.parts))
-	for i, t := range p.parts {
-		c[i] = t.cut()
-	}
-	return c
-}
-
-func (p *Partitioned[V]) peek() capture {
-	c := make(partedCut, len(p.parts))
-	for i, t := range p.parts {
-		c[i] = t.peek()
-	}
-	return c
-}
-
-func (p *Partitioned[V]) requeue(c capture) {
-	for i, part := range c.(partedCut) {
-		p.parts[i].requeue(part)
-	}
-}
-
-// parallel is a state whose commits can be handled at once where they are of
-// different keys.
+// parallel is a state whose rows are handled at once where they are different
+// ones: ahead of the walk of its group (step.go), which then passes commit by
+// commit, and takes what each of them changed. So the tables that read it are
+// stepped as behind any other; and what failed ahead of the walk is a failure
+// where the walk comes to it.
 type parallel interface {
-	runParallel(f *eventlog.Feed, n *node, run []eventlog.Commit)
+	// alike says whether all that it reads is parallel, too: else it is handled
+	// by the walk.
+	alike() bool
+	beginRun()
+	// handle handles commits from this one on, up to the first failure; where
+	// that has been done, nothing.
+	handle(f *eventlog.Feed, run []eventlog.Commit, from int, observed bool)
+	// result is the failure at a commit that was handled, nil for none.
+	result(at int) *partFailure
+	// pass makes what a commit changed the changes of the step.
+	pass(at int)
+	// backTo takes back what was handled from a commit on.
+	backTo(at int)
+	// reach is behind the last commit that was handled.
+	reach() int
+	endRun()
+}
+
+func isParallel(n *node) bool {
+	_, ok := n.state.(parallel)
+	return ok
+}
+
+// ahead is where the run of a partitioned table is. Its commits are counted
+// from the run's first one.
+type ahead[V any] struct {
+	on     bool
+	until  int          // reach
+	failed *partFailure // of the commit at until; nil: none
+	parts  []partRun[V] //
+	moves  []Change[string, V]
+	ends   []int // of the moves of each commit up to until
+}
+
+type partFailure struct {
+	at    int
+	event eventlog.Event // that was handled
+	up    *node          // whose change was handled; nil: it was an event
+	err   error
+	stack string
 }
 
 // partRun is one partition's share of a run.
-type partRun struct {
-	commits []*eventlog.Commit
-	undo    []int // length of the undo list behind each commit that was handled
-	event   eventlog.Event
-	failed  uint64 // sequence of the commit that failed; 0: none
-	err     error
-	stack   string
+type partRun[V any] struct {
+	tasks  []partTask[V]
+	done   []partDone // undo list behind each commit that was handled
+	moves  []partMove[V]
+	taken  int // of moves
+	event  eventlog.Event
+	up     *node
+	failed *partFailure
 }
 
-// runParallel handles a run: each partition its commits, in order, and all
-// wait for the last. A failure has to leave the state of the commit before it,
-// in all partitions: so each keeps what undoes the whole run, and takes back
-// what comes behind the first failure of all.
-func (p *Partitioned[V]) runParallel(f *eventlog.Feed, n *node, run []eventlog.Commit) {
-	for i := range p.runs {
-		r := &p.runs[i]
-		*r = partRun{commits: r.commits[:0], undo: r.undo[:0]}
+// partTask is a commit's events, or a change of another table that was staged.
+type partTask[V any] struct {
+	at     int
+	commit *eventlog.Commit
+	from   regrouping[V]
+	staged int
+}
+
+type partDone struct{ at, undo int }
+
+type partMove[V any] struct {
+	at int
+	c  Change[string, V]
+}
+
+func (p *Partitioned[V]) alike() bool {
+	return !p.serial && !slices.ContainsFunc(p.regroup, func(g regrouping[V]) bool { return g.node().par == nil })
+}
+
+func (p *Partitioned[V]) beginRun() {
+	a := &p.ahead
+	a.on, a.until, a.failed, a.ends = true, 0, nil, a.ends[:0]
+	for i := range a.parts {
+		r := &a.parts[i]
+		*r = partRun[V]{tasks: r.tasks[:0], done: r.done[:0], moves: r.moves[:0]}
 	}
-	for i := range run {
-		if run[i].Seq > n.step.at {
-			r := &p.runs[p.partOf(run[i].Key)]
-			r.commits = append(r.commits, &run[i])
-		}
+	for _, g := range p.regroup {
+		g.reset()
 	}
-	var first atomic.Uint64 // sequence of the first failure so far
-	first.Store(math.MaxUint64)
+}
+
+// endRun keeps what the run changed.
+func (p *Partitioned[V]) endRun() {
+	a := &p.ahead
+	a.on, a.failed, p.delta = false, nil, nil
+	clear(a.moves) // values may be large
+	a.moves = a.moves[:0]
+	for i := range a.parts {
+		clear(a.parts[i].moves)
+		clear(a.parts[i].tasks)
+	}
+	p.parted(func(t *Table[string, V]) { t.commit() })
+}
+
+func (p *Partitioned[V]) reach() int { return p.ahead.until }
+
+// handle hands the commits out, and waits for all partitions. A failure has to
+// leave the state of the commit before it, in all of them: so each keeps what
+// undoes the whole run, and takes back what comes behind the first failure.
+func (p *Partitioned[V]) handle(f *eventlog.Feed, run []eventlog.Commit, from int, observed bool) {
+	a := &p.ahead
+	if from < a.until || a.failed != nil && a.failed.at == from {
+		return
+	}
+	limit, failed := p.deal(run, from)
+	var first atomic.Int64 // commit of the first failure so far
+	first.Store(math.MaxInt64)
 	var wg sync.WaitGroup
-	for i := range p.runs[1:] {
-		if r := &p.runs[i+1]; len(r.commits) > 0 {
-			wg.Go(func() { p.runPart(f, n, i+1, &first) })
+	for i := range a.parts[1:] {
+		if len(a.parts[i+1].tasks) > 0 {
+			wg.Go(func() { p.runPart(f, i+1, &first, observed) })
 		}
 	}
-	p.runPart(f, n, 0, &first)
+	p.runPart(f, 0, &first, observed)
 	wg.Wait()
-	p.settle(n, first.Load(), run)
+	for i := range a.parts {
+		if e := a.parts[i].failed; e != nil && (failed == nil || e.at <= failed.at) {
+			failed = e
+		}
+	}
+	if failed != nil {
+		limit = min(limit, failed.at)
+	}
+	p.rewind(limit)
+	a.failed = failed
+	p.collect(limit)
 }
 
-// runPart handles a partition's commits up to the first failure of any.
-func (p *Partitioned[V]) runPart(f *eventlog.Feed, n *node, i int, first *atomic.Uint64) {
-	r, t := &p.runs[i], p.parts[i]
-	for _, c := range r.commits {
-		if c.Seq >= first.Load() {
+// deal hands out commits from one on, as far as what the table reads was
+// handled. It returns where it ended, and why, where that is a failure.
+func (p *Partitioned[V]) deal(run []eventlog.Commit, from int) (limit int, failed *partFailure) {
+	a, n := &p.ahead, p.n
+	limit = len(run)
+	for _, g := range p.regroup {
+		if up := g.node(); !up.step.off {
+			limit = max(from+1, min(limit, up.par.reach()))
+		}
+	}
+	for i := range a.parts {
+		a.parts[i].tasks, a.parts[i].failed = a.parts[i].tasks[:0], nil
+	}
+	for at := from; at < limit; at++ {
+		c := &run[at]
+		if c.Seq <= n.step.at {
+			continue
+		}
+		if n.step.on != nil {
+			if n.park != nil && n.park.holds(c) {
+				continue
+			}
+			r := &a.parts[p.partOf(c.Key)]
+			r.tasks = append(r.tasks, partTask[V]{at: at, commit: c})
+		}
+		for _, g := range p.regroup {
+			if failed = p.stage(g, c, at); failed != nil {
+				return at, failed
+			}
+		}
+	}
+	return limit, nil
+}
+
+func (p *Partitioned[V]) stage(g regrouping[V], c *eventlog.Commit, at int) (failed *partFailure) {
+	var err error
+	var stack string
+	func() {
+		defer containStack(&err, &stack)
+		g.stage(at, func(group string, staged int) {
+			r := &p.ahead.parts[p.partOf(group)]
+			r.tasks = append(r.tasks, partTask[V]{at: at, commit: c, from: g, staged: staged})
+		})
+	}()
+	if err == nil {
+		return nil
+	}
+	return &partFailure{at: at, up: g.node(), err: err, stack: stack}
+}
+
+// runPart handles a partition's tasks up to the first failure of any.
+func (p *Partitioned[V]) runPart(f *eventlog.Feed, i int, first *atomic.Int64, observed bool) {
+	r, t := &p.ahead.parts[i], p.parts[i]
+	for rest := r.tasks; len(rest) > 0; {
+		at, c, begun := rest[0].at, rest[0].commit, len(t.undo)
+		if int64(at) >= first.Load() {
 			return
 		}
-		if r.err = r.handle(f, n, c); r.err == nil {
-			r.err = t.misused()
-		}
-		if r.err != nil {
-			r.failed = c.Seq
-			for old := first.Load(); c.Seq < old && !first.CompareAndSwap(old, c.Seq); {
+		var stack string
+		n := 0
+		err := func() (err error) {
+			defer containStack(&err, &stack)
+			for ; n < len(rest) && rest[n].at == at; n++ {
+				if err := r.do(p, f, t, &rest[n]); err != nil {
+					return err
+				}
+			}
+			return t.misused()
+		}()
+		if err != nil {
+			r.failed = &partFailure{at: at, event: r.event, up: r.up, err: err, stack: stack}
+			for old := first.Load(); int64(at) < old && !first.CompareAndSwap(old, int64(at)); {
 				old = first.Load()
 			}
 			return
 		}
-		r.undo = append(r.undo, len(t.undo))
+		rest = rest[n:]
+		r.done = append(r.done, partDone{at, len(t.undo)})
+		if observed && len(t.undo) > begun {
+			r.note(t, begun, at, c)
+		}
 	}
 }
 
-func (r *partRun) handle(f *eventlog.Feed, n *node, c *eventlog.Commit) (err error) {
-	defer containStack(&err, &r.stack)
-	return n.events(f, c, &r.event)
+func (r *partRun[V]) do(p *Partitioned[V], f *eventlog.Feed, t *Table[string, V], task *partTask[V]) error {
+	r.up = nil
+	if task.from == nil {
+		return p.n.events(f, task.commit, &r.event)
+	}
+	r.up = task.from.node()
+	return task.from.handle(&t.tx, task.staged)
 }
 
-// settle keeps what is before the first failure, and takes back the rest.
-func (p *Partitioned[V]) settle(n *node, failed uint64, run []eventlog.Commit) {
-	for i := range p.runs {
-		r, t := &p.runs[i], p.parts[i]
+// note keeps the net changes of a commit.
+func (r *partRun[V]) note(t *Table[string, V], begun, at int, c *eventlog.Commit) {
+	all := t.undo
+	t.undo = all[begun:]
+	t.net(causeOf(c))
+	t.undo = all
+	for i := range t.delta {
+		r.moves = append(r.moves, partMove[V]{at, t.delta[i]})
+	}
+	t.forget()
+}
+
+// rewind takes back what the partitions did of commits from one on.
+func (p *Partitioned[V]) rewind(at int) {
+	for i := range p.ahead.parts {
+		r, t := &p.ahead.parts[i], p.parts[i]
+		for len(r.done) > 0 && r.done[len(r.done)-1].at >= at {
+			r.done = r.done[:len(r.done)-1]
+		}
 		keep := 0
-		for k, length := range r.undo {
-			if r.commits[k].Seq < failed {
-				keep = length
+		if len(r.done) > 0 {
+			keep = r.done[len(r.done)-1].undo
+		}
+		if keep < len(t.undo) {
+			t.rollbackTo(keep)
+			clear(t.undo[keep:])
+			t.undo = t.undo[:keep]
+		}
+	}
+}
+
+// collect puts what the partitions changed in the order of the commits.
+func (p *Partitioned[V]) collect(limit int) {
+	a := &p.ahead
+	for at := len(a.ends); at < limit; at++ {
+		for i := range a.parts {
+			r := &a.parts[i]
+			for ; r.taken < len(r.moves) && r.moves[r.taken].at == at; r.taken++ {
+				a.moves = append(a.moves, r.moves[r.taken].c)
 			}
 		}
-		t.rollbackTo(keep)
-		t.commit()
-		if r.failed == failed {
-			n.halt(&StoppedError{Projection: n.name, Position: r.event.Position(), Type: r.event.Type, Err: r.err, Stack: r.stack})
-		}
+		a.ends = append(a.ends, len(a.moves))
 	}
-	for i := range run {
-		if c := &run[i]; c.Seq > n.step.at && c.Seq < failed {
-			n.step.at = c.Seq
-			n.step.applied += uint64(c.Len())
-		}
+	for i := range a.parts {
+		r := &a.parts[i]
+		r.moves, r.taken = r.moves[:0], 0 // of those behind the limit nothing is left
 	}
+	a.until = max(a.until, limit)
+}
+
+// movesOf is what a commit of the run changed.
+func (p *Partitioned[V]) movesOf(at int) []Change[string, V] {
+	a := &p.ahead
+	if at >= len(a.ends) {
+		return nil
+	}
+	begin := 0
+	if at > 0 {
+		begin = a.ends[at-1]
+	}
+	return a.moves[begin:a.ends[at]]
+}
+
+func (p *Partitioned[V]) result(at int) *partFailure {
+	if e := p.ahead.failed; e != nil && e.at == at {
+		return e
+	}
+	return nil
+}
+
+func (p *Partitioned[V]) pass(at int) { p.delta = p.movesOf(at) }
+
+func (p *Partitioned[V]) backTo(at int) {
+	a := &p.ahead
+	if at >= a.until {
+		a.failed = nil // it is tried again
+		return
+	}
+	p.rewind(at)
+	a.until, a.failed, p.delta = at, nil, nil
+	a.ends = a.ends[:at]
+	end := 0
+	if at > 0 {
+		end = a.ends[at-1]
+	}
+	clear(a.moves[end:])
+	a.moves = a.moves[:end]
 }

@@ -55,9 +55,24 @@ func (j *saveJob) encode(u *unit) error {
 		}
 		m := &j.cut.Members[i]
 		m.Changes, m.Digest = changes, digest.Bytes()
+		m.Reset = m.Reset || areAll(changes, digest)
 		u.remember(j.nodes[i], j.cut.Tag, m.At, digest)
 	}
 	return nil
+}
+
+// areAll says that the changes are all that there is: together they have the
+// digest of the state. What was stored before is then left behind, so that it
+// is neither merged nor read again: a small table that changes all the time is
+// one segment. (The digest is known to be that of the state; so this is as safe
+// as comparing states by their digests. A model's changes have none of their
+// own.)
+func areAll(changes []snapshot.Change, state snapshot.Digest) bool {
+	var sum snapshot.Digest
+	for i := range changes {
+		sum = sum.Plus(changes[i].Digest)
+	}
+	return sum == state && sum != snapshot.Digest{}
 }
 
 // release gives the memory of the captures back that aren't counted as

@@ -27,6 +27,7 @@ type stepping struct {
 // that; when all have run, it is kept for good.
 type group struct {
 	nodes []*node
+	par   []*node // of those, the ones that are handled ahead
 
 	// Where the walk is, so that it goes on behind a node that failed.
 	commit, next int
@@ -35,6 +36,20 @@ type group struct {
 	stack        string
 	tap          map[*node]any // where changes are collected for an Outcome; nil: nowhere
 	tries        map[*node]int // of the commit that the walk is at; nil: none failed
+}
+
+// newGroup makes a group of connected nodes, which are sorted.
+func newGroup(nodes []*node) *group {
+	g := &group{nodes: nodes}
+	for _, n := range nodes {
+		if n.par != nil && !n.par.alike() {
+			n.par = nil
+		}
+		if n.par != nil {
+			g.par = append(g.par, n)
+		}
+	}
+	return g
 }
 
 // begin prepares the nodes for a feed, and says whether any takes part.
@@ -49,7 +64,7 @@ func (g *group) begin(feed string) bool {
 
 // runLength is how many commits the group takes at a time at most.
 func (g *group) runLength() int {
-	if _, ok := g.nodes[0].state.(parallel); ok {
+	if len(g.par) > 0 {
 		return parallelRun
 	}
 	return lockRun
@@ -57,14 +72,35 @@ func (g *group) runLength() int {
 
 // run applies commits to the group. Its states are locked.
 func (g *group) run(u *unit, f *eventlog.Feed, run []eventlog.Commit) {
-	if p, ok := g.nodes[0].state.(parallel); ok && !g.nodes[0].step.off {
-		p.runParallel(f, g.nodes[0], run) // nothing reads it
-		return
-	}
 	g.commit, g.next = 0, 0
+	for _, n := range g.par {
+		n.par.beginRun()
+	}
 	for g.commit < len(run) {
+		if len(g.par) > 0 && len(g.nodes) == 1 && g.tap == nil && g.next == 0 {
+			g.leap(f, run)
+		}
 		if err := g.walk(u, f, run); err != nil {
 			g.failed(u, &run[g.commit], err)
+		}
+	}
+	for _, n := range g.par {
+		n.par.endRun()
+	}
+}
+
+// leap passes commits that were handled ahead of the walk, where nothing reads
+// what they changed.
+func (g *group) leap(f *eventlog.Feed, run []eventlog.Commit) {
+	n := g.nodes[0]
+	if n.step.off {
+		return
+	}
+	n.par.handle(f, run, g.commit, false)
+	for ; g.commit < n.par.reach(); g.commit++ {
+		if c := &run[g.commit]; c.Seq > n.step.at {
+			n.step.at = c.Seq
+			n.step.applied += uint64(c.Len())
 		}
 	}
 }
@@ -88,7 +124,11 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 					continue
 				}
 			}
-			if err := g.apply(f, n, c); err != nil {
+			if n.par != nil {
+				if err := g.pass(f, n, run); err != nil {
+					return err
+				}
+			} else if err := g.apply(f, n, c); err != nil {
 				return err
 			}
 			n.step.moved = n.observed(g.tap != nil) && n.out.net(cause)
@@ -99,6 +139,17 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 		g.settle(c, cause)
 		g.next, g.tries = 0, nil
 	}
+	return nil
+}
+
+// pass takes what a commit did to a node that is handled ahead.
+func (g *group) pass(f *eventlog.Feed, n *node, run []eventlog.Commit) error {
+	n.par.handle(f, run, g.commit, n.observed(g.tap != nil))
+	if e := n.par.result(g.commit); e != nil {
+		g.up, g.event, g.stack = e.up, e.event, e.stack
+		return e.err
+	}
+	n.par.pass(g.commit)
 	return nil
 }
 
@@ -161,7 +212,9 @@ func (g *group) settle(c *eventlog.Commit, cause Cause) {
 		if s.off || c.Seq <= s.at {
 			continue
 		}
-		n.state.commit()
+		if n.par == nil { // else when the run ends
+			n.state.commit()
+		}
 		if n.park != nil {
 			n.park.kept = len(n.park.told)
 		}

@@ -46,7 +46,7 @@ func BenchmarkStep(b *testing.B) {
 			var p problems
 			c := link(parts, &p)
 			c[0].connect()
-			g := &group{nodes: c[0].nodes}
+			g := newGroup(c[0].nodes)
 			for b.Loop() {
 				g.begin("f")
 				for _, n := range g.nodes {
@@ -97,7 +97,7 @@ func BenchmarkPartitions(b *testing.B) {
 				r.Put(x)
 				return nil
 			})
-			g := &group{nodes: []*node{p.n}}
+			g := newGroup([]*node{p.n})
 			for b.Loop() {
 				g.begin("f")
 				p.lock()

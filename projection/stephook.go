@@ -23,7 +23,7 @@ func applyFromMemory(projection any, feed *eventlog.Feed, commits []eventlog.Com
 	}
 	components[0].connect()
 	for _, nodes := range components[0].groups {
-		g := &group{nodes: nodes}
+		g := newGroup(nodes)
 		if !g.begin(feed.Name()) {
 			return fmt.Errorf("%q doesn't read feed %q", name, feed.Name())
 		}

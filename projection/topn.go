@@ -48,7 +48,7 @@ func TopN[K comparable, V any](name string, src *Table[K, V], n int, less func(a
 		}
 		return nil
 	}
-	connect(t, src, &edge{
+	connect(t.n, src.n, &edge{
 		deltas: step,
 		rows: func(done func()) error {
 			r.valid = false

@@ -78,7 +78,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 		oldest: make(map[string]time.Time), priority: c.nodes[0].priority,
 	}
 	for _, nodes := range c.groups {
-		u.groups = append(u.groups, &group{nodes: nodes})
+		u.groups = append(u.groups, newGroup(nodes))
 	}
 	close(u.encoded)
 	for _, n := range c.nodes {

@@ -42,7 +42,7 @@ func View(fn func(s *Snapshot) error, tables ...Projection) (err error) {
 	u := s.nodes[0].unitOf()
 	for _, n := range s.nodes {
 		switch v := n.unitOf(); {
-		case n.out == nil:
+		case n.out == nil || isParallel(n):
 			return fmt.Errorf("projection: view: %w: %q isn't a table", ErrInvalid, n.name)
 		case v == nil:
 			return fmt.Errorf("projection: view: %w: %q isn't started", ErrInvalid, n.name)

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -64,21 +65,28 @@ func states(m *Manifest) []*Manifest {
 			}
 		}
 	}
-	slices.SortStableFunc(ends, func(a, b timeframe.Timeframe) int {
-		switch {
-		case a.Covers(b):
-			return -1
-		case b.Covers(a):
-			return 1
-		}
-		return strings.Compare(b.String(), a.String())
-	})
+	newestFirst(ends)
 	for _, end := range ends {
 		if e := stateAt(m, end); e != nil {
 			all = append(all, e)
 		}
 	}
 	return all
+}
+
+// newestFirst sorts so that none stands behind one that it covers. Where two
+// are beside each other, the one with more events counts as the newer: any
+// order of theirs that looks at the two alone could contradict a third.
+func newestFirst(frames []timeframe.Timeframe) {
+	events := func(t timeframe.Timeframe) (n uint64) {
+		for _, seq := range t.All() {
+			n += seq + 1 // to be at the start of a feed is more than not to know it
+		}
+		return n
+	}
+	slices.SortFunc(frames, func(a, b timeframe.Timeframe) int {
+		return cmp.Or(cmp.Compare(events(b), events(a)), strings.Compare(b.String(), a.String()))
+	})
 }
 
 // stateAt is m as it was at the end of a segment, nil where that can't be told.

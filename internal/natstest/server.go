@@ -47,9 +47,10 @@ func Start(t testing.TB, conf ...string) *Server {
 func prepare(t testing.TB, name string, port int, conf ...string) *Server {
 	t.Helper()
 	artifacts := t.ArtifactDir()
+	file := fmt.Sprintf("%s-%d", name, port) // a test may start several of one name
 	s := &Server{
 		t: t, name: name, host: loopback(port), monitor: loopback(freePort(t)),
-		conf: filepath.Join(artifacts, name+".conf"), log: filepath.Join(artifacts, name+".log"),
+		conf: filepath.Join(artifacts, file+".conf"), log: filepath.Join(artifacts, file+".log"),
 		store: t.TempDir(),
 	}
 	lines := append([]string{
