@@ -24,6 +24,7 @@ var children = map[string]func(args []string) error{
 	"writer":     runWriter,
 	"synced":     runSynced,
 	"transactor": runTransactor,
+	"post":       runPost,
 }
 
 func TestMain(m *testing.M) {
