@@ -34,15 +34,11 @@ type partedOptions struct {
 	toldBad, groupBad int64 // values that they fail at
 }
 
-var errBad = errors.New("bad")
-
-func newPartedGraph(t *rapid.T, feeds []*eventlog.Feed, partitions int, o partedOptions) *partedGraph {
-	g := &partedGraph{}
+// partedSource is the graph's first table: plain where partitions is 0.
+func partedSource(feeds []*eventlog.Feed, partitions int, policy FailurePolicy) (Relation[string, int64], Projection) {
 	add := func(old int64, e eventlog.Event, n int64) int64 { return old*3 + n + int64(e.Index) }
-	var src Relation[string, int64]
-	var first Projection
 	if partitions == 0 {
-		table := NewTable[string, int64]("src", OnFailure(o.src))
+		table := NewTable[string, int64]("src", OnFailure(policy))
 		for _, f := range feeds {
 			On(table, f, func(tx *Tx[string, int64], e eventlog.Event, d added) error {
 				tx.Put(e.Key, add(tx.Value(e.Key), e, d.N))
@@ -51,19 +47,25 @@ func newPartedGraph(t *rapid.T, feeds []*eventlog.Feed, partitions int, o parted
 			On(table, f, func(tx *Tx[string, int64], e eventlog.Event, _ gone) error { tx.Delete(e.Key); return nil })
 			On(table, f, func(tx *Tx[string, int64], e eventlog.Event, _ bad) error { tx.Put(e.Key, -1); return errBad })
 		}
-		src, first = table, table
-	} else {
-		p := NewPartitioned[int64]("src", partitions, OnFailure(o.src))
-		for _, f := range feeds {
-			OnRow(p, f, func(r Row[int64], e eventlog.Event, d added) error {
-				r.Put(add(r.Value(), e, d.N))
-				return nil
-			})
-			OnRow(p, f, func(r Row[int64], e eventlog.Event, _ gone) error { r.Delete(); return nil })
-			OnRow(p, f, func(r Row[int64], e eventlog.Event, _ bad) error { r.Put(-1); panic(errBad) })
-		}
-		src, first = p, p
+		return table, table
 	}
+	p := NewPartitioned[int64]("src", partitions, OnFailure(policy))
+	for _, f := range feeds {
+		OnRow(p, f, func(r Row[int64], e eventlog.Event, d added) error {
+			r.Put(add(r.Value(), e, d.N))
+			return nil
+		})
+		OnRow(p, f, func(r Row[int64], e eventlog.Event, _ gone) error { r.Delete(); return nil })
+		OnRow(p, f, func(r Row[int64], e eventlog.Event, _ bad) error { r.Put(-1); panic(errBad) })
+	}
+	return p, p
+}
+
+var errBad = errors.New("bad")
+
+func newPartedGraph(t *rapid.T, feeds []*eventlog.Feed, partitions int, o partedOptions) *partedGraph {
+	g := &partedGraph{}
+	src, first := partedSource(feeds, partitions, o.src)
 	double := Map("double", src, func(_ string, v int64) int64 { return 2 * v })
 	even := Filter("even", src, func(_ string, v int64) bool { return v%2 == 0 })
 	bands := Aggregate("bands", src, func(_ string, v int64) (int64, bool) { return v % 5, v%5 != 4 },

@@ -78,6 +78,34 @@ func (s *awayStore) saves() int {
 	return s.saved
 }
 
+// again is a table whose store fails, and one behind it that is told of its
+// changes.
+type again struct {
+	b    *bank
+	cfg  projection.Config
+	told map[string]int64 // by the last start
+}
+
+func (a *again) start(t *testing.T) (*projection.Runtime, *projection.Table[string, int64], error) {
+	balances := a.b.balances(projection.OnFailure(projection.FailurePolicy{Then: projection.ParkCommit}))
+	told := make(map[string]int64)
+	a.told = told
+	behind := projection.NewTable[string, int64]("behind", projection.Derived())
+	projection.OnChange(behind, balances, func(tx *projection.Tx[string, int64], c projection.Change[string, int64]) error {
+		told[c.Key]++
+		if c.Had && tx.Value(c.Key) != c.Old {
+			return fmt.Errorf("%s: told that it was %d, and it is %d", c.Key, c.Old, tx.Value(c.Key))
+		}
+		tx.Put(c.Key, c.New)
+		return nil
+	})
+	rt, err := a.cfg.Start(logtest.Context(t), a.b.log, balances, behind)
+	if err == nil {
+		t.Cleanup(func() { _ = rt.Close() })
+	}
+	return rt, balances, err
+}
+
 // T2.11: a store that fails for a while is asked again: by saves, by lists and
 // by loads. No event is skipped or handled twice, and what was decided of
 // parked commits stays decided; also where the log holds nothing any more that
@@ -86,28 +114,9 @@ func TestPassingStoreErrors(t *testing.T) {
 	ctx := logtest.Context(t)
 	b := openBank(t, eventlog.Options{App: logtest.App(t), Memory: true})
 	s := &awayStore{Store: must(snapshot.Open(t.Context(), snapshot.Options{App: b.log.App(), JetStream: b.log.JetStream()}))(t)}
-	cfg := often(1)
-	cfg.Store = s
+	a := &again{b: b, cfg: often(1)}
+	a.cfg.Store = s
 	want := make(map[string]int64)
-	var told map[string]int64 // changes that the table behind was told
-	start := func() (*projection.Runtime, *projection.Table[string, int64], error) {
-		balances := b.balances(projection.OnFailure(projection.FailurePolicy{Then: projection.ParkCommit}))
-		told = make(map[string]int64)
-		behind := projection.NewTable[string, int64]("behind", projection.Derived())
-		projection.OnChange(behind, balances, func(tx *projection.Tx[string, int64], c projection.Change[string, int64]) error {
-			told[c.Key]++
-			if c.Had && tx.Value(c.Key) != c.Old {
-				return fmt.Errorf("%s: told that it was %d, and it is %d", c.Key, c.Old, tx.Value(c.Key))
-			}
-			tx.Put(c.Key, c.New)
-			return nil
-		})
-		rt, err := cfg.Start(ctx, b.log, balances, behind)
-		if err == nil {
-			t.Cleanup(func() { _ = rt.Close() })
-		}
-		return rt, balances, err
-	}
 	deposit := func(rt *projection.Runtime, n int) {
 		t.Helper()
 		var at eventlog.Position
@@ -122,7 +131,7 @@ func TestPassingStoreErrors(t *testing.T) {
 	}
 
 	s.fail = 3
-	rt, balances, err := start()
+	rt, balances, err := a.start(t)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,17 +159,17 @@ func TestPassingStoreErrors(t *testing.T) {
 
 	for round, trouble := range []struct{ lists, loads int }{{2, 0}, {0, 2}, {1, 3}} {
 		s.lists, s.loads = trouble.lists, trouble.loads
-		if rt, balances, err = start(); err != nil {
+		if rt, balances, err = a.start(t); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		st := status(t, rt, "balances")
-		if st.Recovery.Source != projection.FromSnapshot || len(st.Recovery.Skipped) > 0 || st.Recovery.Replayed > 0 || len(told) > 0 || len(rt.Parked()) > 0 {
-			t.Errorf("round %d: %+v, told %v, parked %v", round, st.Recovery, told, rt.Parked())
+		if st.Recovery.Source != projection.FromSnapshot || len(st.Recovery.Skipped) > 0 || st.Recovery.Replayed > 0 || len(a.told) > 0 || len(rt.Parked()) > 0 {
+			t.Errorf("round %d: %+v, told %v, parked %v", round, st.Recovery, a.told, rt.Parked())
 		}
 		equal(t, "restored", balances, want)
 		deposit(rt, 4)
-		if !maps.Equal(told, map[string]int64{"k0": 1, "k1": 1, "k2": 1}) { // of deposits of 0 to 3, one changes nothing
-			t.Errorf("round %d: told %v", round, told)
+		if !maps.Equal(a.told, map[string]int64{"k0": 1, "k1": 1, "k2": 1}) { // of deposits of 0 to 3, one changes nothing
+			t.Errorf("round %d: told %v", round, a.told)
 		}
 		equal(t, "went on", balances, want)
 		if _, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil {
@@ -172,7 +181,7 @@ func TestPassingStoreErrors(t *testing.T) {
 	}
 
 	s.loads = 1 << 20
-	if _, _, err = start(); !errors.Is(err, eventlog.ErrTrimmed) || !strings.Contains(err.Error(), errAway.Error()) {
+	if _, _, err = a.start(t); !errors.Is(err, eventlog.ErrTrimmed) || !strings.Contains(err.Error(), errAway.Error()) {
 		t.Errorf("a store that stays away, and a log that was trimmed: %v", err)
 	}
 }
