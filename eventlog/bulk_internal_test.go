@@ -110,6 +110,9 @@ func TestBulkTrouble(t *testing.T) {
 // A user who may not make backups, or not acknowledge their chunks, reads all
 // the same, and it is said once.
 func TestBulkDenied(t *testing.T) {
+	if testing.Short() {
+		t.Skip("appends 25 MB twice")
+	}
 	for _, missing := range []string{"$JS.API.STREAM.SNAPSHOT.>", "$JS.SNAPSHOT.ACK.>"} {
 		t.Run(missing, func(t *testing.T) {
 			var log bytes.Buffer
@@ -148,6 +151,9 @@ func TestBulkDenied(t *testing.T) {
 // rests for half a minute has it to the end; one that rests for an hour reads
 // on by tail. In fake time.
 func TestBulkRest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("appends 60 MB twice")
+	}
 	for name, c := range map[string]struct {
 		rest  time.Duration
 		whole bool
@@ -239,6 +245,9 @@ func TestBulkChosen(t *testing.T) {
 // T0.5, R3.16: what is trimmed while a backup is read is an ErrTrimmed, or
 // left out where that is allowed; never a jump.
 func TestBulkTrimmedAbove(t *testing.T) {
+	if testing.Short() {
+		t.Skip("appends 60 MB twice")
+	}
 	for name, opts := range map[string][]ReadOption{"strict": nil, "lenient": {AllowTrimmed()}} {
 		t.Run(name, func(t *testing.T) {
 			f := suiteFeed(t, Options{App: "suite", Dir: t.TempDir()})

@@ -158,6 +158,7 @@ func TestImportErrors(t *testing.T) {
 
 // Others append meanwhile, to the same keys and with some of the same IDs.
 func TestImportAmongOthers(t *testing.T) {
+	long(t)
 	ctx := logtest.Context(t)
 	f := accounts(t, logtest.Fresh(t))
 	const n, keys = 30_000, 20

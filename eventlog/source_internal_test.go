@@ -327,7 +327,8 @@ func TestSourceRestart(t *testing.T) {
 	eachSource(t, func(t *testing.T, open func(t *testing.T, f *Feed, after uint64) source) {
 		srv := newStandalone(t)
 		f := srv.feed()
-		grow(t, f, 60_000, 300)
+		const n = 25_000 // more than is asked for ahead, in number and in bytes
+		grow(t, f, n, 800)
 		s := open(t, f, 0)
 		defer s.close()
 		msgs, err := s.next(t.Context())
@@ -340,9 +341,9 @@ func TestSourceRestart(t *testing.T) {
 		at := msgs[len(msgs)-1].seq
 		srv.stop()
 		srv.start()
-		pull(t, s, at, 60_000)
+		pull(t, s, at, n)
 		grow(t, f, 5, 1)
-		pull(t, s, 60_000, 60_005)
+		pull(t, s, n, n+5)
 	})
 }
 

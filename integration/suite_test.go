@@ -38,7 +38,7 @@ func TestSuitesOnSeparateServer(t *testing.T) {
 			before := server.Connections()
 			// As `go test` would run it, but as a child of this process, which
 			// doesn't outlive it.
-			cmd := exec.Command(filepath.Join(bin, p+".test"), "-test.count=1", "-test.timeout=150s")
+			cmd := exec.Command(filepath.Join(bin, p+".test"), "-test.count=1", "-test.timeout=150s", "-test.skip="+ownServer)
 			cmd.Dir = filepath.Join(root, p)
 			cmd.Env = append(os.Environ(), logtest.URLVariable+"="+server.URL())
 			var out bytes.Buffer
@@ -57,6 +57,10 @@ func TestSuitesOnSeparateServer(t *testing.T) {
 		})
 	}
 }
+
+// ownServer are tests that take some time and run servers of their own,
+// whatever the suite runs on.
+const ownServer = "^Test(Source.*|Bulk.*|PowerFailure|ImportKilled|ImportServerRestarts|AppendWithoutServer|.*ThroughRestart)$"
 
 const keptStream = "kept"
 
