@@ -32,6 +32,7 @@ type node struct {
 	means      string // its meaning, from the start on
 	derived    bool   // a function of the present rows of what it reads
 	unsaved    bool   // not in snapshots
+	uncut      bool   // by the runtime's choice nothing is saved; from the start on
 	equal      any    // func(a, b V) bool, or nil
 	priority   int
 	lazy       *demand // nil: it isn't Lazy

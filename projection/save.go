@@ -38,7 +38,14 @@ func (t *Table[K, V]) cut() capture {
 }
 
 func (t *Table[K, V]) peek() capture {
-	return &tableCut[K, V]{t: t, whole: t.whole, rows: slices.Clone(t.dirty)}
+	c := &tableCut[K, V]{t: t, whole: t.whole, rows: slices.Clone(t.dirty)}
+	if t.n.uncut {
+		for i := range c.rows { // see touch
+			d := &c.rows[i]
+			d.value, d.gone = d.row.value, d.row.gone
+		}
+	}
+	return c
 }
 
 // release gives the slice back for another cut, emptied here, beside the

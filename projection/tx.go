@@ -66,7 +66,8 @@ func (x *Tx[K, V]) Delete(key K) {
 	delete(t.rows, key)
 }
 
-// touch notes what a row holds for the next cut, where there will be one.
+// touch notes what a row holds for the next cut. Where there won't be one, it
+// notes the row alone, for a digest: the list is out of the processor's cache.
 func (t *Table[K, V]) touch(key K, r *row[V]) {
 	if t.n.unsaved {
 		return
@@ -74,6 +75,8 @@ func (t *Table[K, V]) touch(key K, r *row[V]) {
 	if r.cut != t.epoch {
 		r.cut, r.slot = t.epoch, uint32(len(t.dirty))
 		t.dirty = append(t.dirty, touched[K, V]{key: key, row: r})
+	} else if t.n.uncut {
+		return
 	}
 	d := &t.dirty[r.slot]
 	if d.gone = r.gone; d.gone {

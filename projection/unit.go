@@ -85,7 +85,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 		maps.Copy(u.feeds, n.feeds)
 		u.priority = max(u.priority, n.priority)
 		n.mu.Lock()
-		n.unit = u
+		n.unit, n.uncut = u, u.rt.cfg.NoSnapshots
 		n.mu.Unlock()
 	}
 	u.saver = newSaver(u)
