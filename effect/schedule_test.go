@@ -71,9 +71,9 @@ func TestSchedule(t *testing.T) {
 					flying = append(flying, j)
 				}
 			},
-			"again": func(t *rapid.T) {
+			"again": func(*rapid.T) {
 				if len(flying) == 0 {
-					t.Skip("no attempt is under way: rapid takes another step")
+					return // no attempt is under way
 				}
 				j := flying[0]
 				flying = flying[1:]

@@ -111,7 +111,7 @@ func TestBulkTrouble(t *testing.T) {
 // the same, and it is said once.
 func TestBulkDenied(t *testing.T) {
 	if testing.Short() {
-		t.Skip("appends 25 MB twice")
+		t.Skip("appends 25 MB twice, ten times slower under the race detector; TestBulkTrouble runs")
 	}
 	for _, missing := range []string{"$JS.API.STREAM.SNAPSHOT.>", "$JS.SNAPSHOT.ACK.>"} {
 		t.Run(missing, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestBulkDenied(t *testing.T) {
 // on by tail. In fake time.
 func TestBulkRest(t *testing.T) {
 	if testing.Short() {
-		t.Skip("appends 60 MB twice")
+		t.Skip("appends 60 MB twice, ten times slower under the race detector; TestBulkReleases and TestSourceTrim run")
 	}
 	for name, c := range map[string]struct {
 		rest  time.Duration
@@ -246,7 +246,7 @@ func TestBulkChosen(t *testing.T) {
 // left out where that is allowed; never a jump.
 func TestBulkTrimmedAbove(t *testing.T) {
 	if testing.Short() {
-		t.Skip("appends 60 MB twice")
+		t.Skip("appends 60 MB twice, ten times slower under the race detector; TestBulkReleases and TestSourceTrim run")
 	}
 	for name, opts := range map[string][]ReadOption{"strict": nil, "lenient": {AllowTrimmed()}} {
 		t.Run(name, func(t *testing.T) {

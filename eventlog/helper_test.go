@@ -196,11 +196,13 @@ func eachFeed(t *testing.T, run func(rt *rapid.T, ctx context.Context, f *eventl
 	})
 }
 
-// long marks a test that takes more than about a second.
+// long marks a test that takes more than about a second: it waits for servers
+// to restart, or reads and writes much. The CI runs all of them in its first
+// step; -short, and so the race detector's step, leaves them out.
 func long(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("takes more than a second: run without -short")
+		t.Skip("takes more than a second, by restarts or much data: run without -short")
 	}
 }
 

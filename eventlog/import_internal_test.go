@@ -94,7 +94,7 @@ func faulty(t *rapid.T, f *Feed, l *faultyLink, n, keys int, opts ImportOptions)
 // unpacked, all are.
 func TestImportFaults(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes more than a second: run without -short")
+		t.Skip("fifteen feeds, each with losses that are waited for; TestImport and TestImportResumed run")
 	}
 	log, err := Open(t.Context(), Options{App: "faults", Memory: true, RequestTimeout: 80 * time.Millisecond, ResolveTimeout: 15 * time.Second})
 	if err != nil {

@@ -34,18 +34,25 @@ func (t *Table[K, V]) cut() capture {
 	c.whole, t.whole = t.whole, false
 	c.gathered, t.joined, t.gathered, c.done = t.joined, nil, nil, false
 	t.epoch++
+	c.fill()
 	return c
 }
 
 func (t *Table[K, V]) peek() capture {
 	c := &tableCut[K, V]{t: t, whole: t.whole, rows: slices.Clone(t.dirty)}
-	if t.n.uncut {
-		for i := range c.rows { // see touch
-			d := &c.rows[i]
-			d.value, d.gone = d.row.value, d.row.gone
-		}
-	}
+	c.fill()
 	return c
+}
+
+// fill takes what the rows hold where the changes didn't bring it (touch).
+func (c *tableCut[K, V]) fill() {
+	if !c.t.n.uncut {
+		return
+	}
+	for i := range c.rows {
+		d := &c.rows[i]
+		d.value, d.gone = d.row.value, d.row.gone
+	}
 }
 
 // release gives the slice back for another cut, emptied here, beside the
