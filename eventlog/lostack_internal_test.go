@@ -10,8 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// deaf opens a feed whose writer doesn't hear the first lost acknowledgements.
-func deaf(t *testing.T, lost int64) *Feed {
+// deaf opens a feed whose writer doesn't hear the first lost acknowledgements,
+// or until hear is called.
+func deaf(t *testing.T, lost int64) (f *Feed, hear func()) {
 	t.Helper()
 	l, err := Open(t.Context(), Options{
 		App: "deaf", Memory: true, RequestTimeout: 50 * time.Millisecond, ResolveTimeout: 3 * time.Second,
@@ -20,8 +21,7 @@ func deaf(t *testing.T, lost int64) *Feed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	f, err := l.Feed(t.Context(), "accounts", Type[goldenOpened]("opened"))
-	if err != nil {
+	if f, err = l.Feed(t.Context(), "accounts", Type[goldenOpened]("opened")); err != nil {
 		t.Fatal(err)
 	}
 	w := f.writer
@@ -36,7 +36,7 @@ func deaf(t *testing.T, lost int64) *Feed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f
+	return f, func() { left.Store(0) }
 }
 
 // An append whose acknowledgement is lost is sent again, is in the log once,
@@ -56,7 +56,7 @@ func TestLostAcknowledgement(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			f := deaf(t, 1)
+			f, _ := deaf(t, 1)
 			ctx := t.Context()
 			for range c.before {
 				other := &nats.Msg{Subject: "deaf.accounts.k", Header: nats.Header{headerType: {"opened"}}}
@@ -79,7 +79,7 @@ func TestLostAcknowledgement(t *testing.T) {
 // A commit of somebody else that came first is a conflict even where our own
 // send was repeated.
 func TestLostConflict(t *testing.T) {
-	f := deaf(t, 1)
+	f, _ := deaf(t, 1)
 	ctx := t.Context()
 	if _, err := f.log.js.PublishMsg(ctx, &nats.Msg{Subject: "deaf.accounts.k", Header: nats.Header{headerType: {"opened"}}}); err != nil {
 		t.Fatal(err)
@@ -93,24 +93,61 @@ func TestLostConflict(t *testing.T) {
 }
 
 // Acknowledgements that never come make an ErrAmbiguous at the deadline; the
-// commit that is sent again with the ID is there once.
+// commit that is sent again with the ID is there once, whatever was expected
+// the first time (which decides how the server stores the ID) and is now, and
+// also behind a later commit of the key.
 func TestAmbiguousAtTheDeadline(t *testing.T) {
-	f := deaf(t, 1<<40)
-	f.resolve = 200 * time.Millisecond
-	_, err := f.Append(t.Context(), "k", ExpectAny, goldenOpened{"Ada"})
-	ae, ok := errors.AsType[*AmbiguousError](err)
-	if !ok || !errors.Is(err, ErrAmbiguous) || !errors.Is(err, nats.ErrTimeout) || ae.ID == "" {
-		t.Fatalf("got %v", err)
-	}
-	l2 := &Log{opts: f.log.opts, nc: f.log.nc, js: f.log.js, api: f.log.api, feeds: map[string]*Feed{}, feedRegister: f.log.feedRegister}
-	g, err := l2.Feed(context.Background(), "accounts", Type[goldenOpened]("opened"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.close()
-	at, err := g.AppendDraft(t.Context(), Draft{Key: "k", ID: ae.ID, Events: []any{goldenOpened{"Ada"}}})
-	if st, serr := g.State(t.Context()); err != nil || serr != nil || at.Seq != 1 || st.Messages != 1 {
-		t.Errorf("got %v, %v; %+v", at, err, st)
+	for name, c := range map[string]struct {
+		first, again Expectation
+		later        bool
+		elsewhere    bool // it is sent again by another process
+	}{
+		"any": {}, "any, later": {later: true}, "any, later, elsewhere": {later: true, elsewhere: true},
+		"exact, then any":                   {first: ExpectSeq(1)},
+		"exact, then any, elsewhere":        {first: ExpectSeq(1), elsewhere: true},
+		"exact, then any, later":            {first: ExpectSeq(1), later: true},
+		"exact, then any, later, elsewhere": {first: ExpectSeq(1), later: true, elsewhere: true},
+		"exact twice":                       {first: ExpectSeq(1), again: ExpectSeq(1)},
+		"exact twice, later":                {first: ExpectSeq(1), again: ExpectSeq(1), later: true},
+		"exact twice, later, elsewhere":     {first: ExpectSeq(1), again: ExpectSeq(1), later: true, elsewhere: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, hear := deaf(t, 1<<40)
+			f.resolve = 200 * time.Millisecond
+			other := func() {
+				m := &nats.Msg{Subject: "deaf.accounts.k", Header: nats.Header{headerType: {"opened"}}}
+				if _, err := f.log.js.PublishMsg(t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			other()
+			_, err := f.Append(t.Context(), "k", c.first, goldenOpened{"Ada"})
+			ae, ok := errors.AsType[*AmbiguousError](err)
+			if !ok || !errors.Is(err, ErrAmbiguous) || !errors.Is(err, nats.ErrTimeout) || ae.ID == "" {
+				t.Fatalf("got %v", err)
+			}
+			want := uint64(2)
+			if c.later {
+				other()
+				want++
+			}
+			hear()
+			g := f
+			if c.elsewhere {
+				l2 := &Log{opts: f.log.opts, nc: f.log.nc, js: f.log.js, api: f.log.api, feeds: map[string]*Feed{}, feedRegister: f.log.feedRegister}
+				if g, err = l2.Feed(context.Background(), "accounts", Type[goldenOpened]("opened")); err != nil {
+					t.Fatal(err)
+				}
+				defer g.close()
+			} else {
+				f.resolve = 30 * time.Second
+			}
+			at, err := g.AppendDraft(t.Context(), Draft{Key: "k", ID: ae.ID, Expect: c.again, Events: []any{goldenOpened{"Ada"}}})
+			if st, serr := g.State(t.Context()); err != nil || serr != nil || at.Seq != 2 || st.Messages != want {
+				t.Errorf("got %v, %v; %+v", at, err, st)
+			}
+		})
 	}
 }
 

@@ -51,7 +51,7 @@ func TestLostBatchAcknowledgement(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			f := deaf(t, 0)
+			f, _ := deaf(t, 0)
 			ctx := t.Context()
 			for range c.before {
 				if _, err := f.Append(ctx, "a", ExpectAny, goldenOpened{"Ada"}); err != nil {
@@ -76,7 +76,7 @@ func TestLostBatchAcknowledgement(t *testing.T) {
 
 // A conflict is one even where our own send was repeated.
 func TestLostBatchConflict(t *testing.T) {
-	f := deaf(t, 0)
+	f, _ := deaf(t, 0)
 	ctx := t.Context()
 	if _, err := f.Append(ctx, "b", ExpectAny, goldenOpened{"Ada"}); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestLostBatchConflict(t *testing.T) {
 // Answers that never come make an ErrAmbiguous at the deadline, with the ID
 // that finds the transaction.
 func TestBatchAmbiguousAtTheDeadline(t *testing.T) {
-	f := deaf(t, 0)
+	f, _ := deaf(t, 0)
 	ctx := t.Context()
 	f.resolve = 200 * time.Millisecond
 	event := []any{goldenOpened{"Ada"}}
@@ -150,7 +150,7 @@ func refusedBy(code, errCode int) string {
 // Which transactions share a batch: an expectation has to be the first word
 // on its subject, and an ID comes once.
 func TestGrouping(t *testing.T) {
-	f := deaf(t, 0)
+	f, _ := deaf(t, 0)
 	tx := func(id string, guards []Guard, ds ...Draft) *txn {
 		for i := range ds {
 			ds[i].Events = []any{goldenOpened{"Ada"}}

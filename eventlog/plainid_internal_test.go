@@ -6,7 +6,7 @@ import "testing"
 // all the same: it is read, and an append that is sent again with it, as after
 // an ErrAmbiguous, is answered with the first one's position (T1.1).
 func TestPlainID(t *testing.T) {
-	f := deaf(t, 0)
+	f, _ := deaf(t, 0)
 	ctx := t.Context()
 	for _, d := range []Draft{
 		{Key: "k", Expect: ExpectNew},

@@ -44,7 +44,7 @@ type ahead[V any] struct {
 	on     bool
 	until  int          // reach
 	failed *partFailure // of the commit at until; nil: none
-	parts  []partRun[V] //
+	parts  []partRun[V]
 	moves  []Change[string, V]
 	ends   []int // of the moves of each commit up to until
 }
