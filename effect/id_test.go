@@ -10,7 +10,6 @@ import (
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/projection"
-	"github.com/tidemark-es/tidemark/projectiontest"
 )
 
 type (
@@ -85,8 +84,14 @@ func TestIDsOutliveUpcasters(t *testing.T) {
 // Changes of several keys by one commit have IDs of their own, whatever the
 // keys are.
 func TestIDsOfKeys(t *testing.T) {
-	orders := projectiontest.Feed(t, "orders", eventlog.Type[Placed]("placed"))
-	o := projectiontest.Outbox[mail](t, "mails")
+	orders, err := eventlog.Offline("orders", eventlog.Type[Placed]("placed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := effect.Offline[mail]("mails", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	shops, items := projection.NewTable[stock, int]("shops"), projection.NewTable[item, int]("items")
 	numbers := projection.NewTable[uint8, int]("numbers")
 	projection.On(shops, orders, func(tx *projection.Tx[stock, int], _ eventlog.Event, _ Placed) error {
@@ -106,9 +111,21 @@ func TestIDsOfKeys(t *testing.T) {
 	onChange(o, shops)
 	onChange(o, items)
 	onChange(o, numbers)
-	k := projectiontest.New(t, shops, items, numbers, o)
-	k.Given(orders, "ada", Placed{}).Then(projectiontest.Waiting(o, 5, 0))
+	r, err := projection.Rehearse(shops, items, numbers, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := orders.Rehearse(eventlog.Draft{Key: "ada", Events: []any{Placed{}}}, 1, time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Apply(c); err != nil {
+		t.Fatal(err)
+	}
 	ids := idsOf(t, o)
+	if len(ids) != 5 {
+		t.Errorf("got %q", ids)
+	}
 	for _, want := range []string{"orders@1/items/tea", "orders@1/numbers/7"} {
 		if !slices.Contains(ids, want) {
 			t.Errorf("%q isn't among %q", want, ids)
