@@ -19,8 +19,8 @@ import (
 // The commit is tried with the feed's next sequence, as far as the unit has
 // read, and the present time. A table that has stopped, or that has parked the
 // key, isn't changed; nor is a Model, which can't undo what it tries. Tables of
-// a JoinBy or TopN that the preview reached build what they keep beside their
-// rows again with the next commit.
+// a JoinBy, TopN or TopNBy that the preview reached build what they keep beside
+// their rows again with the next commit.
 //
 // Errors: *HandlerError, joined where there are several, for tables whose
 // handler fails, which those that read them don't hear of; the Outcome then
