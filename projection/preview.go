@@ -30,8 +30,7 @@ func (rt *Runtime) Preview(ctx context.Context, feed *eventlog.Feed, key string,
 	if feed == nil {
 		return nil, fmt.Errorf("projection: preview: %w: nil feed", ErrInvalid)
 	}
-	o := newOutcome()
-	o.at = make(map[*node]timeframe.Timeframe)
+	o := &Outcome{at: make(map[*node]timeframe.Timeframe)}
 	var failed []error
 	read := false
 	for _, u := range rt.units {
@@ -96,7 +95,7 @@ func (g *group) preview(f *eventlog.Feed, c *eventlog.Commit, o *Outcome) (faile
 			n.step.moved = false
 			n.below(func(d *node) { d.step.off = true })
 		} else if n.step.moved {
-			o.changes[n] = n.out.changes()
+			o.add(n)
 		}
 	}
 	for i, n := range g.nodes {
