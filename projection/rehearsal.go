@@ -45,7 +45,7 @@ func (r *Rehearsal) Reset() {
 	for _, u := range r.rt.units {
 		u.target, u.done = nil, nil
 		u.cursor, u.prints = make(map[string]uint64), make(map[string]timeframe.Fingerprint)
-		u.isCaught = true
+		u.isCaught, u.isWhole = true, true
 		u.awake()
 		for _, n := range u.nodes {
 			n.state.clear()
