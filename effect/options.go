@@ -32,7 +32,8 @@ type Options struct {
 	// Backoff is how long after the first failure the second attempt comes
 	// (default 1 s); it doubles with each, up to MaxBackoff (default 5 min).
 	Backoff, MaxBackoff time.Duration
-	// Timeout is how long an attempt may take (default 30 s).
+	// Timeout is how long an attempt may take (default 30 s): then its context
+	// ends. One that doesn't heed that is left behind 5 s later, as a failed one.
 	Timeout time.Duration
 	// Parallel is how many effects are carried out at once (default 16).
 	Parallel int
@@ -91,9 +92,10 @@ func (o Options) withDefaults(log *eventlog.Log) (Options, error) {
 func (o *Options) wait(failures int) time.Duration {
 	d := o.Backoff
 	for range failures - 1 {
-		if d = min(2*d, o.MaxBackoff); d == o.MaxBackoff {
-			break
+		if d >= o.MaxBackoff/2 {
+			return o.MaxBackoff
 		}
+		d *= 2
 	}
 	return min(d, o.MaxBackoff)
 }

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -98,13 +101,40 @@ func (t *Tx[I]) WantAt(name string, notBefore time.Time, intent I) {
 	t.tx.Put(id, r)
 }
 
-// token makes a part of an ID that headers and subjects can hold.
+// token makes a part of an ID that headers and subjects can hold; different
+// ones of different texts.
 func token(s string) string {
-	if t := url.PathEscape(s); len(t) <= 48 {
+	if t := url.PathEscape(s); len(t) <= 48 && !strings.HasPrefix(t, "sha-") {
 		return t
 	}
 	h := sha256.Sum256([]byte(s))
 	return "sha-" + hex.EncodeToString(h[:16])
+}
+
+// keyToken makes a part of an ID of a table's key: of its text, without its
+// methods, where it is one or a number, else of what is stored of it.
+func keyToken[K comparable](key K) (string, error) {
+	switch v := reflect.ValueOf(key); {
+	case v.Kind() == reflect.String:
+		return token(v.String()), nil
+	case v.CanInt():
+		return strconv.FormatInt(v.Int(), 10), nil
+	case v.CanUint():
+		return strconv.FormatUint(v.Uint(), 10), nil
+	}
+	b, err := eventlog.MsgPack.Append(nil, &key)
+	return token(string(b)), err
+}
+
+// eventID is what the IDs of an event's intents begin with. It doesn't change
+// when the event's neighbours in its commit get upcasters.
+func eventID(e eventlog.Event) string {
+	index, sub := e.Stored()
+	id := fmt.Sprintf("%s@%d.%d", e.Feed, e.Seq, index)
+	if sub > 0 {
+		id += fmt.Sprintf("~%d", sub)
+	}
+	return id
 }
 
 // On lets events of a type state effects. For fn, the duties of a handler
@@ -115,7 +145,7 @@ func On[I, D any](o *Outbox[I], feed *eventlog.Feed, fn func(tx *Tx[I], e eventl
 		return
 	}
 	projection.On(o.table, feed, func(tx *projection.Tx[string, record[I]], e eventlog.Event, d D) error {
-		o.tx = Tx[I]{tx: tx, id: fmt.Sprintf("%s@%d.%d", e.Feed, e.Seq, e.Index), key: e.Key, cause: projection.Cause{Feed: e.Feed, Seq: e.Seq, Time: e.Time}}
+		o.tx = Tx[I]{tx: tx, id: eventID(e), key: e.Key, cause: projection.Cause{Feed: e.Feed, Seq: e.Seq, Time: e.Time}}
 		return errors.Join(fn(&o.tx, e, d), o.tx.err)
 	})
 }
@@ -132,7 +162,11 @@ func OnChange[I any, K comparable, V any](o *Outbox[I], src projection.Relation[
 		if c.Cause.Rebuild() {
 			return nil // nothing has happened
 		}
-		o.tx = Tx[I]{tx: tx, id: fmt.Sprintf("%s@%d/%s/%s", c.Cause.Feed, c.Cause.Seq, src.Name(), token(fmt.Sprint(c.Key))), key: c.Cause.Key, cause: c.Cause}
+		key, err := keyToken(c.Key)
+		if err != nil {
+			return fmt.Errorf("effect: key %+v: %w", c.Key, err)
+		}
+		o.tx = Tx[I]{tx: tx, id: fmt.Sprintf("%s@%d/%s/%s", c.Cause.Feed, c.Cause.Seq, src.Name(), key), key: c.Cause.Key, cause: c.Cause}
 		return errors.Join(fn(&o.tx, c), o.tx.err)
 	})
 }

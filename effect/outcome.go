@@ -107,7 +107,7 @@ func handle[I, D any](o *Outbox[I], change func(*record[I], D)) {
 }
 
 // recordRounds bounds how often an outcome is sent again whose append is
-// ambiguous.
+// ambiguous, or expects one that was trimmed.
 const recordRounds = 5
 
 // record appends an outcome behind the one that is known. A conflict says that
@@ -116,13 +116,35 @@ func (o *Outbox[I]) record(ctx context.Context, id string, last uint64, outcome 
 	d := eventlog.Draft{Key: id, Expect: eventlog.ExpectSeq(last), Events: []any{outcome}}
 	for n := 1; ; n++ {
 		at, err := o.outcomes.AppendDraft(ctx, d)
-		unknown, ok := errors.AsType[*eventlog.AmbiguousError](err)
-		if !ok || ctx.Err() != nil || n == recordRounds {
-			if err != nil {
-				err = fmt.Errorf("effect: %s: recording %T: %w", id, outcome, err)
-			}
-			return at, err
+		if err == nil {
+			return at, nil
 		}
-		d.ID, d.After = unknown.ID, last
+		unknown, ambiguous := errors.AsType[*eventlog.AmbiguousError](err)
+		conflict, refused := errors.AsType[*eventlog.ConflictError](err)
+		switch {
+		case ctx.Err() != nil || n == recordRounds:
+		case ambiguous:
+			d.ID, d.After = unknown.ID, last
+			continue
+		case refused && conflict.Actual == 0 && d.Expect != eventlog.ExpectNew && o.trimmed(ctx, id, last):
+			d.Expect = eventlog.ExpectNew
+			continue
+		}
+		return at, fmt.Errorf("effect: %s: recording %T: %w", id, outcome, err)
 	}
+}
+
+// trimmed says whether the outcome that is known was trimmed from the log, and
+// nothing was recorded behind it that was trimmed, too: then a key without
+// commits is what an outcome has to follow.
+func (o *Outbox[I]) trimmed(ctx context.Context, id string, last uint64) bool {
+	st, err := o.outcomes.State(ctx)
+	if err != nil || st.First <= last {
+		return false
+	}
+	if o.table.WaitFor(ctx, eventlog.Position{Feed: o.outcomes.Name(), Seq: st.First - 1}) != nil {
+		return false
+	}
+	r, _ := o.table.Get(id)
+	return r.Last == last
 }

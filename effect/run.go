@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -33,8 +35,14 @@ func effectOf[I any](id string, r *record[I]) Effect[I] {
 	return Effect[I]{ID: id, Intent: r.Intent, Key: r.Key, Cause: eventlog.Position{Feed: r.Feed, Seq: r.Seq}, Time: r.Time, Attempt: r.Attempts + 1, NotBefore: r.NotBefore}
 }
 
-// finalTimeout bounds what Run does when its context has ended.
-const finalTimeout = 5 * time.Second
+const (
+	// finalTimeout bounds what Run does when its context has ended.
+	finalTimeout = 5 * time.Second
+	// maxAway is the longest pause between tries to reach a log that is away.
+	maxAway = 5 * time.Second
+	// maxError bounds what an outcome holds of an error's text, in bytes.
+	maxError = 4096
+)
 
 // Run carries the outbox's effects out, until ctx ends, which is no error. The
 // outbox must have been given to a projection.Start. Any number of processes
@@ -42,8 +50,10 @@ const finalTimeout = 5 * time.Second
 // others wait. do is called by several goroutines for different effects; its
 // error, or panic, is a failed attempt (see Permanent).
 //
-// Errors: ErrInvalid; a *projection.StoppedError, where the outbox stopped;
-// projection.ErrClosed; those of the log that aren't eventlog.ErrUnavailable.
+// Errors: ErrInvalid; projection.ErrInvalid, where it wasn't given to Start; a
+// *projection.StoppedError, where the outbox stopped; projection.ErrClosed;
+// those of the log that don't pass (eventlog.ErrUnavailable and ErrAmbiguous
+// do: it goes on when the log is back).
 func (o *Outbox[I]) Run(ctx context.Context, do func(ctx context.Context, e Effect[I]) error, opts Options) error {
 	if do == nil {
 		return fmt.Errorf("effect: outbox %q: %w: nothing that carries out", o.name, ErrInvalid)
@@ -55,24 +65,40 @@ func (o *Outbox[I]) Run(ctx context.Context, do func(ctx context.Context, e Effe
 	if err != nil {
 		return err
 	}
+	caller := ctx
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() { stop(o.stopped(ctx)) }() // also while another process has the lease
 	for {
 		err := opts.Leases.Hold(ctx, "effects."+o.name, func(ctx context.Context, l *lease.Lease) error {
 			r := &runner[I]{o: o, do: do, opts: opts, lease: l, plan: newSchedule(), results: make(chan result)}
 			return r.run(ctx)
 		})
 		switch {
-		case ctx.Err() != nil:
+		case caller.Err() != nil:
 			return nil
-		case !errors.Is(err, eventlog.ErrUnavailable) && !errors.Is(err, eventlog.ErrConflict):
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !passing(err):
 			return err
 		}
 		opts.Logger.Warn().Err(err).Str("outbox", o.name).Msg("effect: the log is away, or another process has taken over: trying again")
 		select {
-		case <-time.After(opts.Backoff):
+		case <-time.After(min(opts.Backoff, maxAway)):
 		case <-ctx.Done():
-			return nil
 		}
 	}
+}
+
+// stopped waits until the outbox's projection ends, and says why.
+func (o *Outbox[I]) stopped(ctx context.Context) error {
+	return o.table.WaitFor(ctx, eventlog.Position{Feed: o.outcomes.Name(), Seq: math.MaxUint64})
+}
+
+// passing says whether an error of the log may be gone the next time: it is
+// away, or another process has taken over.
+func passing(err error) bool {
+	return errors.Is(err, eventlog.ErrUnavailable) || errors.Is(err, eventlog.ErrAmbiguous) || errors.Is(err, eventlog.ErrConflict)
 }
 
 // runner carries out while it holds the lease.
@@ -145,8 +171,12 @@ func (r *runner[I]) loop(ctx context.Context, deltas <-chan projection.Delta[str
 			}
 		case <-due:
 		case <-marks.C:
-			if err := r.putMark(ctx); err != nil && ctx.Err() == nil {
+			switch err := r.putMark(ctx); {
+			case err == nil:
+			case errors.Is(err, eventlog.ErrConflict), !passing(err):
 				return err
+			default: // the next one may be recorded
+				r.opts.Logger.Warn().Err(err).Str("outbox", r.o.name).Msg("effect: how far the effects are ended wasn't recorded")
 			}
 		case err := <-ended:
 			return err
@@ -197,38 +227,78 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (again time.Duration) {
 		}
 		outcome = outcomeOf(row.Attempts+1, err, r.opts.Attempts)
 	}
-	// What was carried out is recorded also when the lease or ctx has ended.
-	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
-	defer cancel()
-	_, err := r.o.record(wctx, j.id, j.last, outcome)
-	switch {
-	case err == nil || errors.Is(err, eventlog.ErrConflict): // another one has recorded its end
-		return 0
-	default:
-		r.opts.Logger.Error().Err(err).Str("outbox", r.o.name).Str("effect", j.id).Msg("effect: no outcome could be recorded: it will be carried out again")
-		return r.opts.Backoff
+	return r.settle(ctx, j, outcome)
+}
+
+// settle records an outcome. Where that fails it is tried again for as long as
+// the lease is held: carrying the effect out once more would be worse. What was
+// carried out is recorded also when the lease or ctx has ended, in one try.
+func (r *runner[I]) settle(ctx context.Context, j *job, outcome any) (again time.Duration) {
+	for n := 1; ; n++ {
+		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
+		_, err := r.o.record(wctx, j.id, j.last, outcome)
+		cancel()
+		if err == nil || errors.Is(err, eventlog.ErrConflict) { // another one has recorded its end
+			return 0
+		}
+		r.opts.Logger.Error().Err(err).Str("outbox", r.o.name).Str("effect", j.id).Msg("effect: an outcome could not be recorded yet: where this process ends before, the effect is carried out again")
+		select {
+		case <-time.After(min(r.opts.wait(n), maxAway)):
+		case <-ctx.Done():
+			return r.opts.Backoff
+		}
 	}
 }
 
-// outcomeOf is what becomes of an effect by its n-th attempt.
-func outcomeOf(n int, err error, most int) any {
-	switch {
-	case err == nil:
+// outcomeOf is what becomes of an effect by its n-th attempt. Its error is the
+// caller's: neither its length nor what its methods do may keep it from being
+// recorded.
+func outcomeOf(n int, err error, most int) (outcome any) {
+	if err == nil {
 		return Done{Attempts: n}
-	case n >= most || errors.Is(err, ErrPermanent):
-		return GaveUp{Attempts: n, Error: err.Error()}
 	}
-	return Failed{Attempts: n, Error: err.Error()}
+	permanent, text := false, fmt.Sprintf("an error of type %T, whose methods panic", err)
+	func() {
+		defer func() { _ = recover() }()
+		permanent = errors.Is(err, ErrPermanent)
+		text = err.Error()
+	}()
+	if len(text) > maxError {
+		text = text[:maxError] + " …"
+	}
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if permanent || n >= most {
+		return GaveUp{Attempts: n, Error: text}
+	}
+	return Failed{Attempts: n, Error: text}
 }
 
-// carry calls do.
-func carry[I any](ctx context.Context, e Effect[I], do func(ctx context.Context, e Effect[I]) error, timeout time.Duration) (err error) {
+// carry calls do. A panic is an error, and so is a goroutine that do ends
+// (runtime.Goexit, as t.FailNow does), and a do that goes on for long after its
+// context has ended: it is left behind.
+func carry[I any](ctx context.Context, e Effect[I], do func(ctx context.Context, e Effect[I]) error, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
+	ended := make(chan error, 1)
+	go func() {
+		err := errors.New("the handler has ended its goroutine")
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			ended <- err
+		}()
+		err = do(ctx, e)
 	}()
-	return do(ctx, e)
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(finalTimeout):
+		return fmt.Errorf("the handler doesn't heed its context, which ended %s ago, and was left behind: %w", finalTimeout, context.Cause(ctx))
+	}
 }

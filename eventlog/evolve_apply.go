@@ -182,6 +182,18 @@ func (c *Commit) evolvedID(index int) string {
 	return id
 }
 
+// Stored says which event of the stored commit this one is, from 0, and which
+// of those that an upcaster made of that: (Index, 0) where there is none. It
+// stays what it is when other events of the commit get an upcaster, as ID does;
+// Index doesn't.
+func (e Event) Stored() (index, sub int) {
+	if e.commit == nil || e.commit.evolved == nil {
+		return e.Index, 0
+	}
+	o := e.commit.evolved.origins[e.Index]
+	return o.index, o.sub
+}
+
 // storedID is the identity of a stored event among n of its commit.
 func (c *Commit) storedID(index, n int) string {
 	if n == 1 {

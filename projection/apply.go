@@ -43,7 +43,7 @@ func (u *unit) apply(ctx context.Context, a arrival) {
 		u.saver.events += uint64(batch[i].Len())
 		u.saver.bytes += uint64(batch[i].Size())
 	}
-	var groups []*group
+	groups := u.stepped[:0]
 	most := lockRun
 	for _, g := range u.groups {
 		if g.begin(feed) {
@@ -51,6 +51,7 @@ func (u *unit) apply(ctx context.Context, a arrival) {
 			most = max(most, g.runLength())
 		}
 	}
+	u.stepped = groups
 	for rest := batch; len(rest) > 0; {
 		run := rest[:min(u.pace.run(most), len(rest))]
 		rest = rest[len(run):]

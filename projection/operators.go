@@ -61,7 +61,7 @@ type Group[A any] struct {
 // group's value, which begins as zero, and remove takes one out again. In
 // whatever order rows come and go, the value has to be the same: a sum of
 // integers is, one of floats isn't quite, a maximum can't be taken back (see
-// TopN). add and remove return a new value and change none in place.
+// TopNBy). add and remove return a new value and change none in place.
 func Aggregate[K comparable, V any, G comparable, A any](
 	name string, src Relation[K, V],
 	group func(key K, v V) (G, bool),

@@ -10,30 +10,53 @@ import (
 // Outcome is what a commit changed, or would change, in each table: of
 // Runtime.Preview and of Rehearsal.Apply. Table.ChangesIn reads it.
 type Outcome struct {
-	changes map[*node]any // []Change[K, V]
+	changes []outcome
 	at      map[*node]timeframe.Timeframe
 }
 
-func newOutcome() *Outcome {
-	return &Outcome{changes: make(map[*node]any)}
+// outcome is what was changed in one table; there are few of them.
+type outcome struct {
+	n       *node
+	changes any // []Change[K, V]
+}
+
+// add notes what a node changed, in place of what an earlier try of the step did.
+func (o *Outcome) add(n *node) {
+	for i := range o.changes {
+		if o.changes[i].n == n {
+			o.changes[i].changes = n.out.changes()
+			return
+		}
+	}
+	o.changes = append(o.changes, outcome{n, n.out.changes()})
+}
+
+// of is what a node changed, nil for nothing.
+func (o *Outcome) of(n *node) any {
+	if o == nil {
+		return nil
+	}
+	for i := range o.changes {
+		if o.changes[i].n == n {
+			return o.changes[i].changes
+		}
+	}
+	return nil
 }
 
 // ChangesIn returns what the commit changed in this table, in no particular
 // order; nothing where the table isn't in the outcome.
 func (t *Table[K, V]) ChangesIn(o *Outcome) []Change[K, V] {
-	if o == nil {
-		return nil
-	}
-	changes, _ := o.changes[t.n].([]Change[K, V])
+	changes, _ := o.of(t.n).([]Change[K, V])
 	return changes
 }
 
 // Changed lists the names of the projections that the commit changed.
 func (o *Outcome) Changed() []string {
 	var names []string
-	for n := range o.changes {
-		if n.of == nil {
-			names = append(names, n.name)
+	for _, c := range o.changes {
+		if c.n.of == nil {
+			names = append(names, c.n.name)
 		}
 	}
 	slices.Sort(names)

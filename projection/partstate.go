@@ -82,10 +82,7 @@ func (p *Partitioned[V]) release(int) {
 // ChangesIn returns what the commit changed in this table, in no particular
 // order; nothing where the table isn't in the outcome.
 func (p *Partitioned[V]) ChangesIn(o *Outcome) []Change[string, V] {
-	if o == nil {
-		return nil
-	}
-	changes, _ := o.changes[p.n].([]Change[string, V])
+	changes, _ := o.of(p.n).([]Change[string, V])
 	return changes
 }
 

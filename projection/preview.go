@@ -19,8 +19,8 @@ import (
 // The commit is tried with the feed's next sequence, as far as the unit has
 // read, and the present time. A table that has stopped, or that has parked the
 // key, isn't changed; nor is a Model, which can't undo what it tries. Tables of
-// a JoinBy or TopN that the preview reached build what they keep beside their
-// rows again with the next commit.
+// a JoinBy, TopN or TopNBy that the preview reached build what they keep beside
+// their rows again with the next commit.
 //
 // Errors: *HandlerError, joined where there are several, for tables whose
 // handler fails, which those that read them don't hear of; the Outcome then
@@ -30,8 +30,7 @@ func (rt *Runtime) Preview(ctx context.Context, feed *eventlog.Feed, key string,
 	if feed == nil {
 		return nil, fmt.Errorf("projection: preview: %w: nil feed", ErrInvalid)
 	}
-	o := newOutcome()
-	o.at = make(map[*node]timeframe.Timeframe)
+	o := &Outcome{at: make(map[*node]timeframe.Timeframe)}
 	var failed []error
 	read := false
 	for _, u := range rt.units {
@@ -96,7 +95,7 @@ func (g *group) preview(f *eventlog.Feed, c *eventlog.Commit, o *Outcome) (faile
 			n.step.moved = false
 			n.below(func(d *node) { d.step.off = true })
 		} else if n.step.moved {
-			o.changes[n] = n.out.changes()
+			o.add(n)
 		}
 	}
 	for i, n := range g.nodes {

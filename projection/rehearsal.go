@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -20,6 +21,7 @@ import (
 type Rehearsal struct {
 	rt      *Runtime
 	stopped []error
+	batch   [1]eventlog.Commit // that is being stepped
 }
 
 // Rehearse begins a rehearsal with empty projections, which may be over
@@ -44,14 +46,49 @@ func (r *Rehearsal) Reset() {
 	r.stopped = nil
 	for _, u := range r.rt.units {
 		u.target, u.done = nil, nil
-		u.cursor, u.prints = make(map[string]uint64), make(map[string]timeframe.Fingerprint)
+		if u.cursor == nil {
+			u.cursor, u.prints = make(map[string]uint64), make(map[string]timeframe.Fingerprint)
+		}
+		clear(u.cursor)
+		clear(u.prints)
 		u.isCaught, u.isWhole = true, true
 		u.awake()
 		for _, n := range u.nodes {
-			n.state.clear()
-			u.restored(n, make(map[string]uint64), Recovery{Source: FromNothing}, true)
+			if s, ok := n.state.(interface{ empty() }); ok {
+				s.empty()
+			} else {
+				n.state.clear()
+			}
+			u.unplaced(n)
 		}
 	}
+}
+
+// unplaced is restored from nothing, in the memory that the node has.
+func (u *unit) unplaced(n *node) {
+	u.mu.Lock()
+	clear(n.pos)
+	u.mu.Unlock()
+	u.restored(n, n.pos, Recovery{Source: FromNothing}, true)
+}
+
+// fewRows is beyond how many rows a map is made anew and not emptied, which
+// takes the longer the larger it is.
+const fewRows = 64
+
+// empty is clear for a table that is filled again in a moment.
+func (t *Table[K, V]) empty() {
+	if len(t.rows) > fewRows {
+		t.clear()
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.rows)
+	clear(t.dirty)
+	t.dirty, t.whole, t.undo, t.digest = t.dirty[:0], false, nil, snapshot.Digest{}
+	t.gathered, t.joined = nil, nil
+	t.replaced()
 }
 
 // Apply steps a commit, as Feed.Rehearse makes one, through all projections
@@ -61,27 +98,43 @@ func (r *Rehearsal) Reset() {
 // don't take part any more until Reset; ErrNotRead; ErrInvalid for a sequence
 // that isn't above the last.
 func (r *Rehearsal) Apply(c eventlog.Commit) (*Outcome, error) {
-	o := newOutcome()
-	read := false
+	o := &Outcome{}
+	read, err := r.step(&c, o)
+	if !read {
+		return nil, err
+	}
+	return o, err
+}
+
+// Step is Apply for who doesn't ask what the commit changed. Nobody keeps a
+// record of that then.
+func (r *Rehearsal) Step(c eventlog.Commit) error {
+	_, err := r.step(&c, nil)
+	return err
+}
+
+func (r *Rehearsal) step(c *eventlog.Commit, tap *Outcome) (read bool, err error) {
+	r.batch[0] = *c
 	for _, u := range r.rt.units {
 		if u.feeds[c.Feed] == nil {
 			continue
 		}
 		read = true
 		if last := u.cursor[c.Feed]; c.Seq <= last {
-			return nil, fmt.Errorf("projection: rehearsal: %w: sequence %d of feed %q isn't above %d", ErrInvalid, c.Seq, c.Feed, last)
+			return false, fmt.Errorf("projection: rehearsal: %w: sequence %d of feed %q isn't above %d", ErrInvalid, c.Seq, c.Feed, last)
 		}
 		for _, g := range u.groups {
-			g.tap = o.changes
+			g.tap = tap
 		}
-		u.apply(context.Background(), arrival{feed: c.Feed, batch: []eventlog.Commit{c}, at: c.Seq})
+		u.apply(context.Background(), arrival{feed: c.Feed, batch: r.batch[:], at: c.Seq})
 	}
 	if !read {
-		return nil, fmt.Errorf("projection: rehearsal: %w: %q", ErrNotRead, c.Feed)
+		return false, fmt.Errorf("projection: rehearsal: %w: %q", ErrNotRead, c.Feed)
 	}
-	err := errors.Join(r.stopped...)
-	r.stopped = nil
-	return o, err
+	if len(r.stopped) > 0 {
+		err, r.stopped = errors.Join(r.stopped...), nil
+	}
+	return true, err
 }
 
 // Parked is Runtime.Parked.

@@ -51,6 +51,16 @@ func TestRehearsal(t *testing.T) {
 		if got := fmt.Sprint(dump); got != "[{fragile 0 map[ada:5 #"+dump[0].Rows["ada"][3:]+"]} {double 0 map[ada:10 #"+dump[1].Rows["ada"][4:]+"]} {stops 3 map[ada:2 #"+dump[2].Rows["ada"][3:]+"]}]" {
 			t.Error(got)
 		}
+		bob := must(feed.Rehearse(eventlog.Draft{Key: "bob", Events: []any{deposited{6}}}, 10, time.Unix(1, 0)))(t)
+		if err := r.Step(bob); err != nil {
+			t.Error(err)
+		}
+		if v, ok := double.Get("bob"); v != 12 || !ok {
+			t.Error(v, ok)
+		}
+		if err := r.Step(bob); !errors.Is(err, projection.ErrInvalid) {
+			t.Errorf("a step again: %v", err)
+		}
 		seq = 1
 		if _, err := apply("ada", 1); !errors.Is(err, projection.ErrInvalid) {
 			t.Errorf("a sequence again: %v", err)

@@ -34,7 +34,7 @@ type group struct {
 	event        eventlog.Event
 	up           *node // whose changes are being handled
 	stack        string
-	tap          map[*node]any // where changes are collected for an Outcome; nil: nowhere
+	tap          *Outcome      // where changes are collected; nil: nowhere
 	tries        map[*node]int // of the commit that the walk is at; nil: none failed
 }
 
@@ -133,7 +133,7 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 			}
 			n.step.moved = n.observed(g.tap != nil) && n.out.net(cause)
 			if g.tap != nil && n.step.moved {
-				g.tap[n] = n.out.changes()
+				g.tap.add(n)
 			}
 		}
 		g.settle(c, cause)

@@ -1,11 +1,6 @@
 package projection
 
-import (
-	"bytes"
-	"slices"
-)
-
-// Ranked is a row of TopN.
+// Ranked is a row of a table with its key, as TopN and TopNBy rank it.
 type Ranked[K comparable, V any] struct {
 	Key   K
 	Value V
@@ -29,14 +24,17 @@ func TopN[K comparable, V any](name string, src *Table[K, V], n int, less func(a
 		t.n.problem("it reads the changes of a nil table")
 		return t
 	}
-	r := &ranking[K, V]{src: src, less: less}
-	t.onReset = func() { r.valid = false }
-	step := func() error {
+	r := &overall[K, V]{ranking: ranking[K, V]{src, less}}
+	t.onReset = func() { r.valid, r.rows = false, order[K, V]{} }
+	ranks(t, src, &r.valid, func() error {
 		if err := r.update(); err != nil {
 			return err
 		}
 		place := 0
-		for e := range r.first(n) {
+		for e := range r.rows.all() {
+			if place == n {
+				break
+			}
 			place++
 			want := Ranked[K, V]{e.key, e.value}
 			if old := t.rows[place]; old == nil || !t.equal(&old.value, &want) {
@@ -47,152 +45,61 @@ func TopN[K comparable, V any](name string, src *Table[K, V], n int, less func(a
 			t.tx.Delete(place)
 		}
 		return nil
-	}
+	})
+	return t
+}
+
+// ranks lets t take a step whenever src did; valid says whether what it keeps
+// of src's rows is up to the last step.
+func ranks[K comparable, V any, SK comparable, SV any](t *Table[K, V], src *Table[SK, SV], valid *bool, step func() error) {
 	connect(t.n, src.n, &edge{
 		deltas: step,
 		rows: func(done func()) error {
-			r.valid = false
+			*valid = false
 			err := step()
 			done()
 			return err
 		},
 	})
-	return t
 }
 
-// ranking is all rows of a table in order: a list of sorted blocks, of which a
-// change touches one. (A tree would touch fewer rows, and more memory.)
-type ranking[K comparable, V any] struct {
-	src    *Table[K, V]
-	less   func(a, b V) bool
-	blocks [][]ranked[K, V] // none is empty
-	valid  bool             // up to the last step
-}
-
-type ranked[K comparable, V any] struct {
-	key   K
-	bytes []byte // of key
-	value V
-}
-
-const rankingBlock = 512
-
-func (r *ranking[K, V]) compare(a, b ranked[K, V]) int {
-	switch {
-	case r.less(a.value, b.value):
-		return -1
-	case r.less(b.value, a.value):
-		return 1
-	}
-	return bytes.Compare(a.bytes, b.bytes)
+// overall is all rows of a table in one order.
+type overall[K comparable, V any] struct {
+	ranking[K, V]
+	rows  order[K, V]
+	valid bool // up to the last step
 }
 
 // update takes the changes of the step in, or all rows. less may panic in the
-// middle: then the ranking isn't valid.
-func (r *ranking[K, V]) update() error {
+// middle: then the order isn't valid.
+func (r *overall[K, V]) update() error {
 	valid := r.valid
 	r.valid = false
 	if !valid {
-		if err := r.build(); err != nil {
-			return err
+		all := make([]ranked[K, V], 0, len(r.src.rows))
+		for k, row := range r.src.rows {
+			e, err := r.entry(k, row.value)
+			if err != nil {
+				return err
+			}
+			all = append(all, e)
 		}
+		r.rows = r.sorted(all)
 	} else {
 		for i := range r.src.delta {
-			if err := r.change(&r.src.delta[i]); err != nil {
-				return err
+			c := &r.src.delta[i]
+			if c.Had {
+				if err := r.remove(&r.rows, c.Key, c.Old); err != nil {
+					return err
+				}
+			}
+			if c.Has {
+				if err := r.insert(&r.rows, c.Key, c.New); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	r.valid = true
 	return nil
-}
-
-func (r *ranking[K, V]) entry(key K, v V) (ranked[K, V], error) {
-	b, err := r.src.keys.append(nil, key)
-	return ranked[K, V]{key, b, v}, err
-}
-
-func (r *ranking[K, V]) build() error {
-	all := make([]ranked[K, V], 0, len(r.src.rows))
-	for k, row := range r.src.rows {
-		e, err := r.entry(k, row.value)
-		if err != nil {
-			return err
-		}
-		all = append(all, e)
-	}
-	slices.SortFunc(all, r.compare)
-	r.blocks = nil
-	for b := range slices.Chunk(all, rankingBlock/2) {
-		r.blocks = append(r.blocks, slices.Clone(b))
-	}
-	return nil
-}
-
-func (r *ranking[K, V]) change(c *Change[K, V]) error {
-	if c.Had {
-		e, err := r.entry(c.Key, c.Old)
-		if err != nil {
-			return err
-		}
-		r.remove(e)
-	}
-	if c.Has {
-		e, err := r.entry(c.Key, c.New)
-		if err != nil {
-			return err
-		}
-		r.insert(e)
-	}
-	return nil
-}
-
-// block is where an entry belongs.
-func (r *ranking[K, V]) block(e ranked[K, V]) int {
-	i, _ := slices.BinarySearchFunc(r.blocks, e, func(b []ranked[K, V], e ranked[K, V]) int { return r.compare(b[len(b)-1], e) })
-	return i
-}
-
-func (r *ranking[K, V]) insert(e ranked[K, V]) {
-	if len(r.blocks) == 0 {
-		r.blocks = [][]ranked[K, V]{{e}}
-		return
-	}
-	i := min(r.block(e), len(r.blocks)-1)
-	at, _ := slices.BinarySearchFunc(r.blocks[i], e, r.compare)
-	b := slices.Insert(r.blocks[i], at, e)
-	r.blocks[i] = b
-	if len(b) > rankingBlock {
-		half := slices.Clone(b[len(b)/2:])
-		r.blocks[i] = slices.Clip(b[:len(b)/2])
-		r.blocks = slices.Insert(r.blocks, i+1, half)
-	}
-}
-
-func (r *ranking[K, V]) remove(e ranked[K, V]) {
-	i := r.block(e)
-	if i == len(r.blocks) {
-		return
-	}
-	at, ok := slices.BinarySearchFunc(r.blocks[i], e, r.compare)
-	if !ok {
-		return
-	}
-	if r.blocks[i] = slices.Delete(r.blocks[i], at, at+1); len(r.blocks[i]) == 0 {
-		r.blocks = slices.Delete(r.blocks, i, i+1)
-	}
-}
-
-// first yields the first n entries.
-func (r *ranking[K, V]) first(n int) func(yield func(ranked[K, V]) bool) {
-	return func(yield func(ranked[K, V]) bool) {
-		for _, b := range r.blocks {
-			for _, e := range b {
-				if n == 0 || !yield(e) {
-					return
-				}
-				n--
-			}
-		}
-	}
 }

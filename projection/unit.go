@@ -32,6 +32,7 @@ type unit struct {
 	// groups are the nodes by what is connected; aliases the names of the
 	// units that this one was joined from.
 	groups  []*group
+	stepped []*group // of those, by the batch at hand
 	aliases []string
 	upTo    map[string]uint64 // snapshots beyond it are passed over; nil: none are
 

@@ -21,12 +21,15 @@ type Result struct {
 
 // Then checks that no projection failed, and what else is given.
 func (r *Result) Then(checks ...Check) {
-	r.t.Helper()
 	if r.err != nil {
+		r.t.Helper()
 		r.t.Errorf("it failed: %v", r.err)
 		return
 	}
-	check(r.t, r.outcome, checks)
+	if problems := check(r.outcome, checks); problems != nil {
+		r.t.Helper()
+		report(r.t, problems)
+	}
 }
 
 // Fails checks that a projection stopped at it, with this error (errors.Is;
@@ -39,15 +42,23 @@ func (r *Result) Fails(target error, checks ...Check) {
 	case target != nil && !errors.Is(r.err, target):
 		r.t.Errorf("it failed with %q, want %q", r.err, target)
 	}
-	check(r.t, r.outcome, checks)
+	report(r.t, check(r.outcome, checks))
 }
 
-func check(t testing.TB, o *projection.Outcome, checks []Check) {
-	t.Helper()
+// check returns what is wrong, nil for nothing.
+func check(o *projection.Outcome, checks []Check) (problems []string) {
 	for _, c := range checks {
 		if problem := c(o); problem != "" {
-			t.Error(problem)
+			problems = append(problems, problem)
 		}
+	}
+	return problems
+}
+
+func report(t testing.TB, problems []string) {
+	t.Helper()
+	for _, p := range problems {
+		t.Error(p)
 	}
 }
 

@@ -62,7 +62,7 @@ func trace(build func() []projection.Projection, commits []placed) (map[string]s
 	}
 	rows := make(map[string]string)
 	for i, c := range commits {
-		o, err := r.applyAt(c.Commit, c.seq, c.at)
+		o, err := r.applyAt(c)
 		stop := stoppedAt(err)
 		if err != nil && stop == "" {
 			return nil, fmt.Errorf("%s: %w", c, err)

@@ -108,7 +108,7 @@ func React[S any](k *Kit, m *process.Manager[S]) *Reacted {
 		}
 		for _, d := range due {
 			c := On(d.Feed, d.Key, d.Events...)
-			if _, err := k.run.apply(c); err != nil && !errors.Is(err, projection.ErrNotRead) {
+			if err := k.run.step(c); err != nil && !errors.Is(err, projection.ErrNotRead) {
 				k.t.Fatalf("the reaction %s/%s %+v: %v", d.Feed.Name(), d.Key, d.Events, err)
 			}
 			k.Given(m.Outcomes(), d.ID, effect.Done{Attempts: 1})

@@ -62,8 +62,8 @@ func (k *Kit) Reset() *Kit {
 
 // Given applies a commit of these events, which must succeed.
 func (k *Kit) Given(feed *eventlog.Feed, key string, events ...any) *Kit {
-	k.t.Helper()
-	if _, err := k.run.apply(On(feed, key, events...)); err != nil {
+	if err := k.run.step(On(feed, key, events...)); err != nil {
+		k.t.Helper() // here, since it takes as long as a step does
 		k.t.Fatalf("given %s/%s %+v: %v", feed.Name(), key, events, err)
 	}
 	return k
@@ -78,15 +78,16 @@ func (k *Kit) At(at time.Time) *Kit {
 // When applies a commit of these events; what it did is asked by Then or
 // Fails.
 func (k *Kit) When(feed *eventlog.Feed, key string, events ...any) *Result {
-	k.t.Helper()
 	o, err := k.run.apply(On(feed, key, events...))
 	return &Result{t: k.t, outcome: o, err: err}
 }
 
 // Then checks the state.
 func (k *Kit) Then(checks ...Check) *Kit {
-	k.t.Helper()
-	check(k.t, nil, checks)
+	if problems := check(nil, checks); problems != nil {
+		k.t.Helper()
+		report(k.t, problems)
+	}
 	return k
 }
 
@@ -112,19 +113,49 @@ func (r *run) reset() {
 }
 
 func (r *run) apply(c Commit) (*projection.Outcome, error) {
+	commit, err := r.next(c)
+	if err != nil {
+		return nil, err
+	}
+	return r.Apply(commit)
+}
+
+// step is apply for who doesn't ask what changed.
+func (r *run) step(c Commit) error {
+	commit, err := r.next(c)
+	if err != nil {
+		return err
+	}
+	return r.Step(commit)
+}
+
+// next is a commit as it would be read behind those before it.
+func (r *run) next(c Commit) (eventlog.Commit, error) {
 	at := c.Time
 	if at.IsZero() {
 		at = r.now
 	}
 	r.now = at.Add(time.Second)
-	return r.applyAt(c, r.seq[c.Feed]+1, at)
+	return r.place(c, r.seq[c.Feed]+1, at)
 }
 
-func (r *run) applyAt(c Commit, seq uint64, at time.Time) (*projection.Outcome, error) {
+func (r *run) place(c Commit, seq uint64, at time.Time) (eventlog.Commit, error) {
 	r.seq[c.Feed] = seq
-	commit, err := c.Feed.Rehearse(eventlog.Draft{Key: c.Key, Events: c.Events}, seq, at)
+	return c.Feed.Rehearse(eventlog.Draft{Key: c.Key, Events: c.Events}, seq, at)
+}
+
+func (r *run) applyAt(c placed) (*projection.Outcome, error) {
+	commit, err := r.place(c.Commit, c.seq, c.at)
 	if err != nil {
 		return nil, err
 	}
 	return r.Apply(commit)
+}
+
+func (r *run) stepAt(c placed) error {
+	commit, err := r.place(c.Commit, c.seq, c.at)
+	if err != nil {
+		return err
+	}
+	return r.Step(commit)
 }

@@ -111,7 +111,7 @@ func recordOf(commits []Commit, projections []projection.Projection) (*record, e
 	}
 	rec := &record{versions: make(map[string]string), rows: make(map[string][]string)}
 	for _, c := range place(commits) {
-		if _, err := r.applyAt(c.Commit, c.seq, c.at); err != nil {
+		if err := r.stepAt(c); err != nil {
 			return nil, fmt.Errorf("%s: %w", c, err)
 		}
 		rec.commits = append(rec.commits, fmt.Sprintf("%q", fmt.Sprintf("%s at %s", c, c.at.UTC().Format("2006-01-02T15:04:05.999999999Z"))))

@@ -53,7 +53,7 @@ func play(r *run, commits []placed) (map[string]string, error) {
 	r.reset()
 	var stopped []string
 	for _, c := range commits {
-		_, err := r.applyAt(c.Commit, c.seq, c.at)
+		err := r.stepAt(c)
 		if stop := stoppedAt(err); stop != "" {
 			stopped = append(stopped, stop)
 		} else if err != nil {
