@@ -193,6 +193,7 @@ func (t *txn) stored(seq uint64) {
 	if first := t.parts[0]; t.natural && t.expect.exact {
 		t.f.ids.add(first.draft.Key, first.id, seq, t.expect.seq)
 	}
+	t.f.frontier.note(seq + uint64(len(t.parts)) - 1)
 	t.settle(t.positions(seq), nil)
 }
 

@@ -253,7 +253,12 @@ func FuzzBlock(f *testing.F) {
 	f.Add(append(bytes.Clone(record), recordOf(8, 6, "a.c", "", "x", "stream", 1)...), false, uint8(60))
 	f.Add(record[:len(record)-1], false, uint8(18))
 	f.Add([]byte{}, false, uint8(0))
+	sum, err := newBlockHash("stream", 1)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, newest bool, size uint8) {
+		fuzzCursor(t, b, sum, 6+uint64(size))
 		s := &blockScan{stream: "stream", subject: []byte("a.b"), first: 3}
 		found, err := s.block(1, newest, bytes.NewReader(b), make([]byte, recordHead+len(s.subject)+int(size)))
 		if err != nil && !errors.Is(err, errBlockForm) {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"strconv"
 
@@ -46,6 +47,10 @@ type blockScan struct {
 func (s *blockScan) block(index uint64, newest bool, r io.ReaderAt, buf []byte) (found []message, err error) {
 	var off int64
 	var last uint64
+	sum, err := newBlockHash(s.stream, index)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		n, err := r.ReadAt(buf, off)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -68,7 +73,7 @@ func (s *blockScan) block(index uint64, newest bool, r io.ReaderAt, buf []byte) 
 				if size > len(b) && n == len(buf) && at > 0 {
 					break // the rest of it is behind the buffer
 				}
-				m, err := s.record(index, off+int64(at), r, b, size)
+				m, err := s.record(sum, off+int64(at), r, b, size)
 				if errors.Is(err, io.ErrUnexpectedEOF) {
 					return found, endsInside(index, newest)
 				}
@@ -110,7 +115,7 @@ func endsInside(index uint64, newest bool) error {
 
 // record checks and copies the message at an offset, of which b has the
 // beginning.
-func (s *blockScan) record(index uint64, off int64, r io.ReaderAt, b []byte, size int) (message, error) {
+func (s *blockScan) record(sum *blockHash, off int64, r io.ReaderAt, b []byte, size int) (message, error) {
 	own := make([]byte, size)
 	if n := copy(own, b); n < size {
 		if _, err := r.ReadAt(own[n:], off+int64(n)); errors.Is(err, io.EOF) {
@@ -119,54 +124,72 @@ func (s *blockScan) record(index uint64, off int64, r io.ReaderAt, b []byte, siz
 			return message{}, err
 		}
 	}
-	return decodeRecord(own, s.stream, index)
+	return decodeRecord(own, sum)
+}
+
+// blockHash is the hash of one block's records. It is for one goroutine at a
+// time.
+type blockHash struct {
+	hash.Hash
+	index uint64
+	sum   [recordHash]byte
+}
+
+func newBlockHash(stream string, index uint64) (*blockHash, error) {
+	key := sha256.Sum256([]byte(stream + "-" + strconv.FormatUint(index, 10)))
+	h, err := highwayhash.New64(key[:])
+	return &blockHash{Hash: h, index: index}, err
+}
+
+// of is the hash of what the parts are together; it is valid until the next
+// call.
+func (h *blockHash) of(parts ...[]byte) []byte {
+	h.Reset()
+	for _, p := range parts {
+		_, _ = h.Write(p) // it never fails
+	}
+	return h.Sum(h.sum[:0])
 }
 
 // decodeRecord makes of a record the message, which shares its memory.
-func decodeRecord(b []byte, stream string, index uint64) (m message, err error) {
-	bad := fmt.Errorf("%w: a record of block %d", errBlockForm, index)
+func decodeRecord(b []byte, sum *blockHash) (m message, err error) {
+	bad := func() (message, error) {
+		return message{}, fmt.Errorf("%w: a record of block %d", errBlockForm, sum.index)
+	}
 	if len(b) < recordHead+recordHash {
-		return m, bad
+		return bad()
 	}
 	length := binary.LittleEndian.Uint32(b)
 	subject := int(binary.LittleEndian.Uint16(b[20:]))
 	body := recordHead + subject
 	end := len(b) - recordHash
 	if int(length&^recordHeader) != len(b) || body > end {
-		return m, bad
+		return bad()
 	}
-	m.subject = string(b[recordHead:body])
+	m.subject = lentString(b[recordHead:body])
 	header := 0
 	if length&recordHeader != 0 {
 		if body += 4; body > end {
-			return m, bad
+			return bad()
 		}
 		n := binary.LittleEndian.Uint32(b[body-4:])
 		if uint64(n) > uint64(end-body) {
-			return m, bad
+			return bad()
 		}
 		header = int(n)
 	}
-	key := sha256.Sum256([]byte(stream + "-" + strconv.FormatUint(index, 10)))
-	hash, err := highwayhash.New64(key[:])
-	if err != nil {
-		return m, err
-	}
-	_, _ = hash.Write(b[4:20])
-	_, _ = hash.Write(b[recordHead : recordHead+subject])
-	_, _ = hash.Write(b[body:end])
-	if !bytes.Equal(hash.Sum(nil), b[end:]) {
-		return m, bad
+	if !bytes.Equal(sum.of(b[4:20], b[recordHead:recordHead+subject], b[body:end]), b[end:]) {
+		return bad()
 	}
 	m.seq = binary.LittleEndian.Uint64(b[4:])
 	if m.seq&(recordErased|recordTomb) != 0 {
-		return m, bad
+		return bad()
 	}
 	m.nanos = int64(binary.LittleEndian.Uint64(b[12:]))
 	if header > 0 {
 		// The hash doesn't cover where it ends.
 		if h := b[body : body+header]; !bytes.HasPrefix(h, []byte(headerVersion)) || !bytes.HasSuffix(h, []byte("\r\n\r\n")) {
-			return m, bad
+			return bad()
 		}
 		m.header = headers(b[body : body+header : body+header])
 	}

@@ -42,26 +42,35 @@ func recordOf(seq uint64, nanos int64, subject, header, data, stream string, ind
 func TestBlockRecord(t *testing.T) {
 	const header = "NATS/1.0\r\nA: b\r\n\r\n"
 	good := recordOf(7, -5, "a.b", header, "data", "s", 3)
-	m, err := decodeRecord(good, "s", 3)
+	m, err := decodeRecord(good, hashOf(t, "s", 3))
 	if err != nil || m.seq != 7 || m.nanos != -5 || m.subject != "a.b" || string(m.header) != header || string(m.data) != "data" {
 		t.Fatalf("%+v, %v", m, err)
 	}
-	if _, err := decodeRecord(good, "s", 4); err == nil {
+	if _, err := decodeRecord(good, hashOf(t, "s", 4)); err == nil {
 		t.Error("a record of another block was taken")
 	}
-	if _, err := decodeRecord(good, "other", 3); err == nil {
+	if _, err := decodeRecord(good, hashOf(t, "other", 3)); err == nil {
 		t.Error("a record of another stream was taken")
 	}
 	for i := range good {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1
-		if _, err := decodeRecord(bad, "s", 3); err == nil {
+		if _, err := decodeRecord(bad, hashOf(t, "s", 3)); err == nil {
 			t.Errorf("byte %d may be another one", i)
 		}
 	}
 	for n := range good {
-		if _, err := decodeRecord(good[:n], "s", 3); err == nil {
+		if _, err := decodeRecord(good[:n], hashOf(t, "s", 3)); err == nil {
 			t.Errorf("%d of %d bytes are enough", n, len(good))
 		}
 	}
+}
+
+func hashOf(t *testing.T, stream string, index uint64) *blockHash {
+	t.Helper()
+	h, err := newBlockHash(stream, index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }

@@ -36,6 +36,7 @@ type Feed struct {
 	queues      *keyQueues
 	syncer      *syncer
 	hub         *hub
+	frontier    frontier
 	keys        *keyCache
 	asked       *sharedState
 	reads       chan struct{} // questions for messages on their way
@@ -105,15 +106,16 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 // newFeed is a feed that isn't open yet.
 func (l *Log) newFeed(name string, reg *registry) *Feed {
 	f := &Feed{
-		keeper:  newKeeper(),
-		log:     l,
-		name:    name,
-		stream:  l.opts.App + "_" + name,
-		prefix:  l.opts.App + "." + name + ".",
-		reg:     reg,
-		ids:     newIdentityCache(),
-		queues:  newKeyQueues(l.opts.MaxInFlight),
-		closing: make(chan struct{}),
+		keeper:   newKeeper(),
+		log:      l,
+		name:     name,
+		stream:   l.opts.App + "_" + name,
+		prefix:   l.opts.App + "." + name + ".",
+		reg:      reg,
+		ids:      newIdentityCache(),
+		queues:   newKeyQueues(l.opts.MaxInFlight),
+		closing:  make(chan struct{}),
+		frontier: frontier{bell: make(chan struct{}, 1)},
 
 		bulkLeast: bulkLeast,
 	}

@@ -140,7 +140,7 @@ func (h *hub) begin(after uint64, known mark) *hubRun {
 
 // read is the hub's goroutine.
 func (r *hubRun) read(ctx context.Context, after uint64, known mark) {
-	src, err := r.h.f.openTail(ctx, after, known, "", true)
+	src, err := r.h.f.openEnd(ctx, after, known)
 	if err == nil {
 		defer src.close()
 		// Before anybody looks: ready isn't closed yet. What is trimmed can't be

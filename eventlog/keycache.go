@@ -178,7 +178,7 @@ func (k *keyReader) close() { k.rest.close() }
 func cloneMessages(msgs []message) []message {
 	n := 0
 	for i := range msgs {
-		n += len(msgs[i].header) + len(msgs[i].data)
+		n += len(msgs[i].subject) + len(msgs[i].header) + len(msgs[i].data)
 	}
 	arena := make([]byte, 0, n)
 	keep := func(b []byte) []byte {
@@ -186,10 +186,15 @@ func cloneMessages(msgs []message) []message {
 		arena = append(arena, b...)
 		return arena[at:len(arena):len(arena)]
 	}
+	text := func(s string) string {
+		at := len(arena)
+		arena = append(arena, s...)
+		return lentString(arena[at:])
+	}
 	out := make([]message, len(msgs))
 	for i := range msgs {
 		m := &msgs[i]
-		out[i] = message{seq: m.seq, nanos: m.nanos, subject: string([]byte(m.subject)), header: keep(m.header), data: keep(m.data)}
+		out[i] = message{seq: m.seq, nanos: m.nanos, subject: text(m.subject), header: keep(m.header), data: keep(m.data)}
 	}
 	return out
 }

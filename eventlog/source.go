@@ -36,6 +36,12 @@ type source interface {
 	close()
 }
 
+// markedSource knows which message it begins behind, or delivered last.
+type markedSource interface {
+	source
+	mark() mark // none where it isn't known
+}
+
 // untilAvailable tries until the server is there again, at once when the
 // connection is back. Other errors than ErrUnavailable end it.
 func (f *Feed) untilAvailable(ctx context.Context, try func() error) error {

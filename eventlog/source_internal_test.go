@@ -16,7 +16,8 @@ import (
 )
 
 // sources are all there are that read a whole feed: each passes the suite of
-// this file.
+// this file. blockTail, which is a tail except beside what the process appends,
+// has tests of its own.
 var sources = map[string]func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error){
 	"tail": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		return f.openTail(ctx, after, mark{}, "", trimmed)

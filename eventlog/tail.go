@@ -331,6 +331,21 @@ func (t *tail) close() {
 	t.f.log.nc.RemoveStatusListener(t.back)
 }
 
+// pause gives up the consumer, and what it has delivered since next. Behind
+// which message it is to go on, resume says, before next.
+func (t *tail) pause() {
+	t.stop()
+	t.mu.Lock()
+	t.inbox, t.buf, t.broken = "", nil, errNotBegun
+	t.mu.Unlock()
+}
+
+func (t *tail) resume(last message) {
+	t.mu.Lock()
+	t.got, t.last = last.seq, last
+	t.mu.Unlock()
+}
+
 // stop ends the subscription and deletes the consumer, which would live on
 // for tailInactive otherwise.
 func (t *tail) stop() {

@@ -184,6 +184,7 @@ func (w *writer) onAck(token uint64, data []byte, noResponders bool) {
 	switch a.outcome() {
 	case ackStored:
 		w.f.keeper.acked(a.Seq)
+		w.f.frontier.note(a.Seq)
 		w.settle(p, Position{Feed: w.f.name, Seq: a.Seq}, nil)
 	case ackRetry:
 		// Not stored, or not to be understood; the janitor sends it again.

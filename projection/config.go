@@ -236,8 +236,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		p.add("nothing to start")
 	}
 	components := link(parts, &p)
+	sleepers := make([][]*node, len(components))
 	for i := range components {
-		components[i].validLazy(&p)
+		sleepers[i] = components[i].sleepers(&p)
 	}
 	if err := p.err(); err != nil {
 		for _, n := range begun {
@@ -249,6 +250,7 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	for i := range components {
 		components[i].connect()
 		units[i] = newUnit(rt, &components[i])
+		units[i].bedded(sleepers[i])
 	}
 	rt.pairUnits(units)
 	turns := newTurns(units)

@@ -69,7 +69,7 @@ func (n *node) includes(feed string) (seq uint64, whole bool, err error) {
 	case u.closed:
 		return 0, false, fmt.Errorf("projection: %q: %w", n.name, ErrClosed)
 	}
-	return n.pos[feed], u.isCaught, nil
+	return n.pos[feed], u.isCaught && !n.dormant, nil
 }
 
 func (n *node) waitFor(ctx context.Context, at eventlog.Position) error {
@@ -85,19 +85,20 @@ func (n *node) waitFor(ctx context.Context, at eventlog.Position) error {
 			return err
 		}
 		select {
-		case <-n.unitOf().settled():
+		case <-n.settled():
 		case <-ctx.Done():
 			return fmt.Errorf("projection: %q waits for %s: %w", n.name, at, context.Cause(ctx))
 		}
 	}
 }
 
-// settled returns a channel that is closed when the unit has caught up, or
-// goes on.
-func (u *unit) settled() <-chan struct{} {
+// settled returns a channel that is closed when the node has caught up, or its
+// unit goes on.
+func (n *node) settled() <-chan struct{} {
+	u := n.unitOf()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.isCaught || u.closed {
+	if u.isCaught && !n.dormant || u.closed {
 		return closedChan
 	}
 	u.waiting++
