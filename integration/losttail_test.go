@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/natstest"
+	"github.com/tidemark-es/tidemark/projection"
 )
 
 // A server comes back without the end of a log, as after a power failure,
@@ -31,8 +32,10 @@ func TestLogLosesTailUnderneath(t *testing.T) {
 				return last
 			}
 			table := tallyTable(book)
-			rt := must(everyFew(7).Start(ctx, log, table))(t)
+			woken := projection.Filter("woken", table, func(string, tally) bool { return true }, projection.Lazy(0))
+			rt := must(everyFew(7).Start(ctx, log, table, woken))(t)
 			defer rt.Close()
+			must(rt.Need(ctx, woken))(t)() // it stays awake
 			write("kept", 20)
 			server.Stop()
 			copied := filepath.Join(t.TempDir(), "copy")
@@ -62,6 +65,8 @@ func TestLogLosesTailUnderneath(t *testing.T) {
 				t.Errorf("healthy: %v", err)
 			}
 			sameState(t, "after the loss", maps.Collect(table.All()), readBook(ctx, t, book))
+			must(rt.Need(ctx, woken))(t)()
+			sameState(t, "filled from its rows", maps.Collect(woken.All()), readBook(ctx, t, book))
 		})
 	}
 }

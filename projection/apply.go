@@ -102,6 +102,9 @@ func (u *unit) moved(feed string, seq uint64) {
 		n.applied += s.applied
 		s.applied = 0
 		if n.feeds[feed] == nil || (s.off && s.stop == nil) {
+			if n.dormant {
+				n.follow()
+			}
 			continue
 		}
 		n.pos[feed] = s.at

@@ -120,6 +120,7 @@ func (c Config) asOf(ctx context.Context, log *eventlog.Log, ps []Projection, se
 // goBack brings a unit to where each of its feeds was at a sequence.
 func (u *unit) goBack(ctx context.Context, to map[string]uint64) error {
 	begun := time.Now()
+	u.awake()
 	cands, problems, _, err := u.candidates(ctx)
 	if err != nil {
 		return err
@@ -151,7 +152,6 @@ func (u *unit) goBack(ctx context.Context, to map[string]uint64) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.closed = true
-	u.awake()
 	return nil
 }
 

@@ -14,7 +14,7 @@ func (u *unit) build() {
 	u.lockAll()
 	for _, g := range u.groups {
 		for _, n := range g.nodes {
-			n.step = stepping{off: n.stopped != nil}
+			n.step = stepping{off: n.stopped != nil || n.dormant}
 		}
 		if len(g.nodes) == 1 {
 			continue

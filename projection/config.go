@@ -227,8 +227,9 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		p.add("nothing to start")
 	}
 	components := link(parts, &p)
+	sleepers := make([][]*node, len(components))
 	for i := range components {
-		components[i].validLazy(&p)
+		sleepers[i] = components[i].sleepers(&p)
 	}
 	if err := p.err(); err != nil {
 		for _, pr := range ps {
@@ -245,6 +246,7 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	for i := range components {
 		components[i].connect()
 		units[i] = newUnit(rt, &components[i])
+		units[i].bedded(sleepers[i])
 	}
 	rt.pairUnits(units)
 	turns := newTurns(units)

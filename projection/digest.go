@@ -30,7 +30,7 @@ func (rt *Runtime) Digest(ctx context.Context, projection string) (timeframe.Tim
 				continue
 			}
 			if n.unsaved {
-				return fail(fmt.Errorf("%w: it is Unsaved, and nothing is kept to tell its digest by", ErrInvalid))
+				return fail(fmt.Errorf("%w: it is Unsaved, or Lazy in a unit that runs, and nothing is kept to tell its digest by", ErrInvalid))
 			}
 			a, err := u.askDigest(ctx, n)
 			if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +22,11 @@ var ErrDormant = errors.New("the projection is dormant")
 // Reading never waits: the first Get of a dormant table wakes it, and finds
 // nothing. Need waits.
 //
-// A table can be Lazy where all tables of its unit are, so with those that it
-// reads; if one of its readers isn't, it is as if it weren't either.
+// If one of its readers isn't Lazy, it is as if it weren't either. If none of
+// its unit is, all of them sleep and wake together, and are saved before. A
+// Lazy table beside others, because it reads some that aren't Lazy, must be
+// Derived: when it is needed it is filled from the rows that it reads, at the
+// commit where these are, and it isn't saved.
 func Lazy(idle time.Duration) TableOption {
 	return tableOption(func(n *node) {
 		if idle < 0 {
@@ -39,6 +41,7 @@ type demand struct {
 	idle    time.Duration
 	touched atomic.Bool // since somebody looked
 	unit    atomic.Pointer[unit]
+	last    time.Time // when a sleeper was needed; the unit's goroutine's
 
 	mu    sync.Mutex
 	holds int
@@ -69,7 +72,7 @@ func (d *demand) add(n int) {
 func (d *demand) kick() {
 	if u := d.unit.Load(); u != nil {
 		select {
-		case u.naps.wake <- struct{}{}:
+		case u.wakes <- struct{}{}:
 		default:
 		}
 	}
@@ -86,11 +89,9 @@ func (d *demand) used() bool {
 	return d.touched.Swap(false) || d.holds > 0
 }
 
-// naps is when a unit of Lazy tables sleeps; nil for other units.
+// naps is when a unit of Lazy tables sleeps; nil for other units. It is guarded
+// by the unit's lock.
 type naps struct {
-	wake chan struct{} // has room for one
-
-	// Guarded by the unit's lock:
 	asleep bool
 	ending bool  // it is about to sleep
 	tries  int   // to wake up, that have ended
@@ -105,33 +106,10 @@ func (u *unit) lazily() {
 			return
 		}
 	}
-	u.naps = &naps{wake: make(chan struct{}, 1), asleep: true}
+	u.naps = &naps{asleep: true}
 	for _, n := range u.nodes {
 		if n.lazy != nil {
 			n.lazy.unit.Store(u)
-		}
-	}
-}
-
-// validLazy refuses Lazy tables beside others that don't need them: what is in
-// one unit goes on together.
-func (c *component) validLazy(p *problems) {
-	var eager *node
-	needed := make(map[*node]bool)
-	for _, n := range slices.Backward(c.nodes) { // who reads comes first
-		if n.of != nil {
-			continue
-		}
-		if n.lazy == nil {
-			eager = n
-		}
-		for _, e := range n.ups {
-			needed[e.from] = needed[e.from] || n.lazy == nil || needed[n]
-		}
-	}
-	for _, n := range c.nodes {
-		if n.lazy != nil && eager != nil && !needed[n] {
-			p.add("%q is Lazy, and in one unit with %q, which isn't, and which doesn't need it", n.name, eager.name)
 		}
 	}
 }
@@ -185,7 +163,7 @@ func (u *unit) sleep(ctx context.Context) bool {
 			return true
 		}
 		select {
-		case <-u.naps.wake:
+		case <-u.wakes:
 		case q := <-u.asks:
 			q.reply <- digestAnswer{err: fmt.Errorf("%w: %w", ErrNotReady, ErrDormant)}
 		case reply := <-u.saver.want:
@@ -252,10 +230,16 @@ func (u *unit) ends(soon bool) {
 	u.wakeLocked()
 }
 
-// awake makes a unit that is never run readable.
+// awake lets a unit that is never run have its rows.
 func (u *unit) awake() {
 	if u.naps != nil {
 		u.naps.asleep = false
+	}
+	for _, n := range u.sleepers {
+		if n.dormant {
+			u.stir(n)
+			n.dormant = false
+		}
 	}
 }
 

@@ -161,9 +161,16 @@ func TestLazyNeededDownstream(t *testing.T) {
 	}
 	release()
 	other := b.balances()
-	_, err = projection.Start(ctx, b.log, other, projection.Map("leaf", other, func(_ string, v int64) int64 { return v }, projection.Lazy(0)))
-	if !errors.Is(err, projection.ErrInvalid) || !strings.Contains(err.Error(), `"leaf" is Lazy`) {
-		t.Errorf("a lazy reader of an eager table: %v", err)
+	pass := func(*projection.Tx[string, int64], projection.Change[string, int64]) error { return nil }
+	leaf := projection.NewTable[string, int64]("leaf", projection.Lazy(0))
+	projection.OnChange(leaf, other, pass)
+	_, err = projection.Start(ctx, b.log, other, leaf)
+	if !errors.Is(err, projection.ErrInvalid) || !strings.Contains(err.Error(), `"leaf" is Lazy, and not Derived`) {
+		t.Errorf("a lazy reader of an eager table, by history: %v", err)
+	}
+	_, err = projection.Start(ctx, b.log, projection.NewUnit("both", other, b.notes(projection.Lazy(0))))
+	if !errors.Is(err, projection.ErrInvalid) || !strings.Contains(err.Error(), `"notes" is Lazy`) || !strings.Contains(err.Error(), "give it to Start by itself") {
+		t.Errorf("a lazy table of events beside an eager one: %v", err)
 	}
 	if _, err := rt.Need(ctx, other); !errors.Is(err, projection.ErrInvalid) {
 		t.Errorf("need of what isn't started: %v", err)

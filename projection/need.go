@@ -67,10 +67,10 @@ func (u *unit) awaitAwake(ctx context.Context, n *node, tries int) error {
 	for {
 		u.mu.Lock()
 		stopped, closed := n.stopped, u.closed
-		asleep := u.naps != nil && u.naps.asleep
+		asleep := u.asleepLocked(n)
 		done := !asleep && u.isCaught && (u.naps == nil || !u.naps.ending)
 		var failed error
-		if asleep && u.naps.tries > tries {
+		if asleep && u.naps != nil && u.naps.tries > tries {
 			failed = u.naps.err
 		}
 		woken := u.waiters

@@ -56,6 +56,7 @@ type node struct {
 	// unit's lock.
 	pos      map[string]uint64 // feed -> last applied sequence; absent: none, from the start
 	stopped  *StoppedError
+	dormant  bool // it is a sleeper that nobody needs: it has no rows
 	recovery Recovery
 	applied  uint64 // events, since the start
 	seen     []seenDigest
@@ -66,9 +67,10 @@ type node struct {
 	step  stepping
 	plan  planned
 
-	par   parallel // handled ahead of the walk; nil: by it
-	out   upstream // the state's changes; nil where it can't say them
-	downs []*node  // that read this one
+	par    parallel // handled ahead of the walk; nil: by it
+	out    upstream // the state's changes; nil where it can't say them
+	downs  []*node  // that read this one
+	dozing int      // of those, the ones that are dormant
 	// watched: the changes of each step are published.
 	watched atomic.Bool
 }

@@ -173,7 +173,7 @@ func (g *group) redo(u *unit, f *eventlog.Feed, n *node, c *eventlog.Commit, r p
 	part := map[*node]bool{n: true}
 	n.below(func(d *node) { part[d] = true })
 	for _, m := range g.nodes {
-		m.step = stepping{off: m.stopped != nil || !part[m]}
+		m.step = stepping{off: m.stopped != nil || m.dormant || !part[m]}
 	}
 	n.step.on = n.handlers[f.Name()]
 	at, err := g.redoNodes(f, c)
@@ -231,10 +231,17 @@ func (g *group) redoNodes(f *eventlog.Feed, c *eventlog.Commit) (at *node, err e
 
 // do runs a function on the unit's goroutine, between two batches.
 func (u *unit) do(ctx context.Context, fn func() error) error {
-	done := make(chan error, 1)
-	for _, n := range u.nodes {
-		n.lazy.touch() // it is served while the unit is awake
+	if u.naps != nil { // it is served while the unit is awake
+		for _, n := range u.nodes {
+			n.lazy.touch()
+		}
 	}
+	return u.call(ctx, fn)
+}
+
+// call is do, without waking a unit that sleeps.
+func (u *unit) call(ctx context.Context, fn func() error) error {
+	done := make(chan error, 1)
 	select {
 	case u.calls <- func() { done <- fn() }:
 	case <-u.ended:

@@ -240,6 +240,10 @@ func (u *unit) aim(ctx context.Context, used map[*candidate]bool, begun time.Tim
 		if empty && n.recovery.Source == FromReplay {
 			n.recovery.Source = FromNothing
 		}
+		if n.dormant {
+			n.recovery = Recovery{}
+			continue
+		}
 		u.logRecovery(n)
 	}
 	return nil

@@ -183,7 +183,7 @@ func (u *unit) status(n *node) Status {
 	s.Beside = u.beside()
 	s.Snapshots.describe(u.saver.owner)
 	s.Priority = u.priority
-	if !u.closed && n.stopped == nil {
+	if !u.closed && n.stopped == nil && !n.dormant {
 		s.LagTime = u.lagTime(n)
 		for _, w := range u.held {
 			if at := w.Position; n.feeds[at.Feed] != nil && n.pos[at.Feed] >= at.Seq {
@@ -201,7 +201,7 @@ func (u *unit) status(n *node) Status {
 		s.State, s.Err = Stopped, n.stopped
 	case u.closed:
 		s.State = Closed
-	case u.naps != nil && u.naps.asleep:
+	case u.asleepLocked(n):
 		s.State, s.At = Dormant, timeframe.Timeframe{}
 	case u.isCaught:
 		s.State = Live

@@ -56,7 +56,7 @@ func newGroup(nodes []*node) *group {
 func (g *group) begin(feed string) bool {
 	any := false
 	for _, n := range g.nodes {
-		n.step = stepping{on: n.handlers[feed], at: n.pos[feed], off: n.stopped != nil || n.feeds[feed] == nil}
+		n.step = stepping{on: n.handlers[feed], at: n.pos[feed], off: n.stopped != nil || n.dormant || n.feeds[feed] == nil}
 		any = any || !n.step.off
 	}
 	return any
@@ -198,7 +198,7 @@ func (n *node) events(f *eventlog.Feed, c *eventlog.Commit, at *eventlog.Event) 
 
 // observed says whether anybody wants to know what a step changed.
 func (n *node) observed(tapped bool) bool {
-	downs := len(n.downs)
+	downs := len(n.downs) - n.dozing
 	if n.park != nil {
 		downs-- // which is told of what fails alone
 	}
@@ -250,7 +250,7 @@ func (g *group) fail(c *eventlog.Commit, err error) {
 func (n *node) halt(stop *StoppedError) {
 	n.step.off, n.step.moved, n.step.stop = true, false, stop
 	n.below(func(d *node) {
-		if !d.step.off {
+		if !d.step.off && !d.dormant {
 			d.step.off, d.step.moved = true, false
 			d.step.stop = &StoppedError{Projection: d.name, Position: stop.Position, Upstream: n.name, Err: fmt.Errorf("%w: %w", ErrUpstream, stop)}
 		}

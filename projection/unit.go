@@ -25,8 +25,11 @@ type unit struct {
 	nodes []*node // sorted: what is read comes before who reads it
 	feeds map[string]*eventlog.Feed
 	twin  twin
-	naps  *naps  // nil: it never sleeps
-	turns *turns // nil: all units are as important
+	naps  *naps // nil: it never sleeps
+	// sleepers are the nodes that sleep while the unit runs, sorted as nodes are.
+	sleepers []*node
+	wakes    chan struct{} // a Lazy node may be needed; has room for one
+	turns    *turns        // nil: all units are as important
 	// priority is the highest of the nodes'.
 	priority int
 	// groups are the nodes by what is connected; aliases the names of the
@@ -75,7 +78,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 		rt: rt, name: c.name, aliases: c.aliases, nodes: c.nodes,
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
-		encoded: make(chan struct{}), asks: make(chan digestAsk), calls: make(chan func()), ended: make(chan struct{}),
+		encoded: make(chan struct{}), wakes: make(chan struct{}, 1), asks: make(chan digestAsk), calls: make(chan func()), ended: make(chan struct{}),
 		oldest: make(map[string]time.Time), priority: c.nodes[0].priority,
 	}
 	for _, nodes := range c.groups {
@@ -100,6 +103,9 @@ func (u *unit) run(ctx context.Context) {
 	if u.naps != nil {
 		u.runLazy(ctx)
 	} else {
+		if len(u.sleepers) > 0 {
+			u.rt.wg.Go(func() { u.tend(ctx) })
+		}
 		u.runLive(ctx)
 	}
 	close(u.ended)
@@ -245,7 +251,7 @@ func (u *unit) stopAll(feed string, err error) {
 	var told []*StoppedError
 	u.mu.Lock()
 	for _, n := range u.nodes {
-		if n.stopped != nil || (feed != "" && n.feeds[feed] == nil) {
+		if n.stopped != nil || n.dormant || (feed != "" && n.feeds[feed] == nil) {
 			continue
 		}
 		n.stopped = &StoppedError{Projection: n.name, Position: eventlog.Position{Feed: feed, Seq: n.pos[feed]}, Err: err}
@@ -291,7 +297,7 @@ func (u *unit) checkCaught() {
 	p := Progress{Unit: u.name, Elapsed: time.Since(u.begun)}
 	behind := !u.whole()
 	for feed, target := range u.target {
-		alive := slices.ContainsFunc(u.nodes, func(n *node) bool { return n.stopped == nil && n.feeds[feed] != nil })
+		alive := slices.ContainsFunc(u.nodes, func(n *node) bool { return n.stopped == nil && !n.dormant && n.feeds[feed] != nil })
 		behind = behind || (alive && u.cursor[feed] < target && !u.stalled[feed])
 		p.Total += target - min(target, u.done[feed])
 		p.Done += u.cursor[feed] - min(u.cursor[feed], u.done[feed])

@@ -81,8 +81,11 @@ func (s *Snapshot) moment(u *unit) error {
 	defer u.mu.Unlock()
 	at := make(map[string]uint64)
 	for _, n := range s.nodes {
-		if n.stopped != nil {
+		switch {
+		case n.stopped != nil:
 			return n.stopped
+		case n.dormant:
+			return fmt.Errorf("projection: view: %q: %w: use Runtime.Need first", n.name, ErrDormant)
 		}
 		for f := range n.feeds {
 			at[f] = max(at[f], n.pos[f])

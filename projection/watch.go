@@ -269,7 +269,9 @@ func (n *node) position() map[string]uint64 {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	maps.Copy(m, n.pos)
+	if !n.dormant {
+		maps.Copy(m, n.pos)
+	}
 	return m
 }
 
