@@ -16,40 +16,52 @@ type (
 	Withdrawn struct{ Cents int64 }
 )
 
-var errTooPoor = errors.New("not enough money")
+var (
+	errTooPoor = errors.New("not enough money")
+	errUnlucky = errors.New("unlucky")
+)
 
 // bank is a process of its own on a log: its table, its runtime, its decider.
 type bank struct {
 	feed     *eventlog.Feed
 	table    *projection.Table[string, int64]
+	behind   *projection.Table[string, int64] // the same, told by the table
 	rt       *projection.Runtime
 	accounts *command.Decider[int64]
 }
 
 func openBank(t *testing.T, log *eventlog.Log) *bank {
 	t.Helper()
-	b := startBank(t, log, nil)
-	return b
+	return startBank(t, log, nil)
 }
 
-// startBank lets the state that is decided on be another one than the table.
-func startBank(t *testing.T, log *eventlog.Log, as func(*bank) command.State[int64]) *bank {
+// startBank lets the state that is decided on be another one than the table. An
+// account of nothing has no row, and a deposit of 13 fails.
+func startBank(t *testing.T, log *eventlog.Log, as func(*bank) command.State[int64], opts ...projection.TableOption) *bank {
 	t.Helper()
 	ctx := logtest.Context(t)
 	feed, err := log.Feed(ctx, "accounts", eventlog.Type[Deposited]("deposited"), eventlog.Type[Withdrawn]("withdrawn"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bank{feed: feed, table: projection.NewTable[string, int64]("balances")}
+	b := &bank{feed: feed, table: projection.NewTable[string, int64]("balances", opts...)}
 	projection.On(b.table, feed, func(tx *projection.Tx[string, int64], e eventlog.Event, d Deposited) error {
+		if d.Cents == 13 {
+			return errUnlucky
+		}
 		tx.Put(e.Key, tx.Value(e.Key)+d.Cents)
 		return nil
 	})
 	projection.On(b.table, feed, func(tx *projection.Tx[string, int64], e eventlog.Event, w Withdrawn) error {
-		tx.Put(e.Key, tx.Value(e.Key)-w.Cents)
+		if left := tx.Value(e.Key) - w.Cents; left != 0 {
+			tx.Put(e.Key, left)
+		} else {
+			tx.Delete(e.Key)
+		}
 		return nil
 	})
-	if b.rt, err = (projection.Config{NoSnapshots: true}).Start(ctx, log, b.table); err != nil {
+	b.behind = projection.Map("behind", b.table, func(_ string, cents int64) int64 { return cents })
+	if b.rt, err = (projection.Config{NoSnapshots: true}).Start(ctx, log, b.table, b.behind); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

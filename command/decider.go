@@ -13,8 +13,8 @@ import (
 // State is what decisions are based on: a *projection.Table[string, V] or a
 // *projection.Partitioned[V] with a row for each key of the feed.
 //
-// GetAt's value must include exactly the feed's commits up to seq. WaitFor
-// returns when GetAt includes a position.
+// GetAt's value must include exactly the feed's commits up to seq, or be an
+// error. WaitFor returns when GetAt includes a position.
 type State[V any] interface {
 	GetAt(key, feed string) (v V, ok bool, seq uint64, err error)
 	WaitFor(ctx context.Context, at eventlog.Position) error
@@ -67,7 +67,8 @@ type Result struct {
 // is returned. Other keys and feeds that the state derives from may be older.
 //
 // Errors: *RejectedError; *ConflictError; *PanicError; ErrInvalid; those of
-// eventlog.Feed.Append; a *projection.StoppedError and others of the state;
+// eventlog.Feed.Append; a *projection.StoppedError, projection.ErrParked where
+// the state lacks events of the key, and others of the state;
 // and the context's: nothing was appended. An eventlog.ErrAmbiguous alone
 // leaves that open: repeat the command with ID set to the ID that the
 // *eventlog.AmbiguousError names.
@@ -85,7 +86,9 @@ func (d *Decider[V]) Do(ctx context.Context, key string, decide func(state V) ([
 	}
 	r, err := d.inTurn(ctx, t, decide, &o)
 	if err == nil && o.applied {
-		err = d.state.WaitFor(ctx, r.At)
+		if err = d.state.WaitFor(ctx, r.At); err == nil {
+			_, _, _, err = d.state.GetAt(key, d.feed.Name()) // else it may have been parked
+		}
 	}
 	return r, err
 }
@@ -115,18 +118,15 @@ func (d *Decider[V]) attempts(ctx context.Context, t *turn, decide func(V) ([]an
 			}
 			last = err
 		} else {
-			head := t.head
-			draft, err := o.draft(t.key, head, events)
+			draft, err := o.draft(t.key, t.head, events)
 			if err != nil {
 				return Result{}, err
 			}
-			pos, err := d.append(ctx, t, draft)
+			pos, err := d.appendOn(ctx, t, at, draft)
 			if err == nil {
-				t.head, t.known = pos.Seq, true
-				if pos.Seq <= head {
-					t.head = head
-				}
-				return Result{At: pos, Duplicate: pos.Seq <= head}, nil
+				duplicate := pos.Seq <= t.head
+				t.head, t.known = max(t.head, pos.Seq), true
+				return Result{At: pos, Duplicate: duplicate}, nil
 			}
 			conflict, ok := errors.AsType[*eventlog.ConflictError](err)
 			if !ok {
@@ -219,6 +219,21 @@ func (d *Decider[V]) settle(ctx context.Context, t *turn, at uint64, no error, o
 // resolveRounds bounds how often an append whose outcome isn't known is sent
 // again; each takes as long as eventlog.Options.ResolveTimeout at most.
 const resolveRounds = 3
+
+// appendOn appends what was decided on a state that includes the feed up to at.
+// Where the key's head was only guessed, or remembered from before others wrote,
+// and is not beyond that, the decision was on the last state all the same: it is
+// appended on the right head, which can be refused only for what came since.
+func (d *Decider[V]) appendOn(ctx context.Context, t *turn, at uint64, draft eventlog.Draft) (eventlog.Position, error) {
+	pos, err := d.append(ctx, t, draft)
+	conflict, ok := errors.AsType[*eventlog.ConflictError](err)
+	if !ok || conflict.Actual > at || conflict.Actual == t.head {
+		return pos, err
+	}
+	t.head = conflict.Actual
+	draft.Expect = eventlog.ExpectSeq(t.head)
+	return d.append(ctx, t, draft)
+}
 
 // append appends, and finds out what became of it where that isn't known: what
 // is sent again has the same identity and the same expectation, so it is

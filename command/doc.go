@@ -17,7 +17,8 @@
 //   - Commands to one key through one Decider are carried out one after
 //     another, in the order in which they came, and each sees the events of
 //     those before it.
-//   - A command with an ID is carried out once, whoever repeats it.
+//   - A command with an ID is carried out once, whoever repeats it, as long as
+//     its events aren't trimmed from the log.
 //   - No log is read for a command. The exceptions: one with an ID, which is
 //     looked for in its key's history.
 //
@@ -38,7 +39,9 @@
 // that is not beyond what the state includes, an append that expects it is
 // accepted by the server only if nothing has come since: then the state
 // included all there was. A wrong guess is a conflict, which names the right
-// one. Nothing is stored for it, and it works with any table.
+// one: if that isn't beyond what the state includes, it is expected instead,
+// and nothing is decided again. Nothing is stored for it, and it works with any
+// table.
 //
 // Files: decider.go, keys.go (queues, heads), handler.go, options.go,
 // errors.go.

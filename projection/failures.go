@@ -65,8 +65,13 @@ const (
 	maxRetries        = 100
 )
 
-// ErrParkedFull: as many commits are parked as the policy allows.
-var ErrParkedFull = errors.New("too many parked commits")
+var (
+	// ErrParkedFull: as many commits are parked as the policy allows.
+	ErrParkedFull = errors.New("too many parked commits")
+	// ErrParked: the table lacks commits of the key, which it has parked; retry
+	// or drop them (Runtime.RetryParked, DropParked).
+	ErrParked = errors.New("commits of the key are parked")
+)
 
 // OnFailure sets what becomes of commits that the table's handlers fail at;
 // default: the table stops. What is set aside is a table of its own,

@@ -14,10 +14,31 @@ import (
 // command does). While the table is restored or catches up after its start,
 // it includes nothing: no value, at 0.
 //
-// Errors: a *StoppedError; ErrNotRead where the table doesn't derive from the
-// feed; ErrInvalid where it isn't started; ErrClosed.
+// What the table has skipped by its FailurePolicy counts as included; where
+// commits of the key, as text, are parked, the value lacks them, and that is
+// an ErrParked.
+//
+// Errors: a *StoppedError; ErrParked; ErrNotRead where the table doesn't derive
+// from the feed; ErrInvalid where it isn't started; ErrClosed.
 func (t *Table[K, V]) GetAt(key K, feed string) (v V, ok bool, seq uint64, err error) {
 	t.n.lazy.touch()
+	// Looked for before and behind, since a parked commit is handled again at
+	// any time; the rows' lock can't be held meanwhile (lockAll has an order).
+	if err := t.n.parkedAt(feed, key); err != nil {
+		return v, false, 0, err
+	}
+	v, ok, seq, err = t.getAt(key, feed)
+	if err == nil {
+		err = t.n.parkedAt(feed, key)
+	}
+	if err != nil {
+		var none V
+		return none, false, 0, err
+	}
+	return v, ok, seq, nil
+}
+
+func (t *Table[K, V]) getAt(key K, feed string) (v V, ok bool, seq uint64, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	seq, whole, err := t.n.includes(feed)
@@ -28,6 +49,32 @@ func (t *Table[K, V]) GetAt(key K, feed string) (v V, ok bool, seq uint64, err e
 		v, ok = r.value, true
 	}
 	return v, ok, seq, nil
+}
+
+// parkedAt is an ErrParked where commits of a key are set aside, here or by a
+// table that is read. There are few, so they are looked through.
+func (n *node) parkedAt(feed string, key any) error {
+	for _, e := range n.ups {
+		if err := e.from.parkedAt(feed, key); err != nil {
+			return err
+		}
+	}
+	if n.park == nil {
+		return nil
+	}
+	aside := n.park.t
+	aside.mu.RLock()
+	defer aside.mu.RUnlock()
+	if len(aside.rows) == 0 {
+		return nil
+	}
+	name := fmt.Sprint(key)
+	for _, r := range aside.rows {
+		if v := &r.value; !v.Skipped && v.Feed == feed && v.Key == name {
+			return fmt.Errorf("projection: %q: %s of %s@%d: %w: see Runtime.Parked", n.name, name, feed, v.Seq, ErrParked)
+		}
+	}
+	return nil
 }
 
 // WaitFor returns when the table has applied the commit at a position: GetAt
