@@ -9,7 +9,7 @@ import (
 
 const (
 	keyShards = 64
-	// headsPerShard bounds how many heads a shard remembers, twice: the keys
+	// headsPerShard bounds how many idle keys a shard remembers, twice: those
 	// of the present generation, and those of the one before. A head that was
 	// forgotten costs one question to the leader.
 	headsPerShard = 4096
@@ -24,25 +24,25 @@ type keys struct {
 }
 
 type keyShard struct {
-	mu            sync.Mutex
-	busy          map[string]*turn
-	recent, older map[string]uint64
+	mu sync.Mutex
+	// A key that is at work is in one of both, whatever their size.
+	recent, older map[string]*turn
 }
 
-// turn is a key while a command is at work on it. head belongs to who has
-// the turn.
+// turn is a key, while a command is at work on it and for some time after.
+// head and known belong to who has the turn; the rest is the shard's.
 type turn struct {
 	key     string
 	head    uint64 // last sequence of the key that is known; where known
 	known   bool
+	busy    bool
 	waiting []chan struct{} // each is closed when it is its owner's turn
 }
 
 func newKeys() *keys {
 	k := &keys{seed: maphash.MakeSeed()}
 	for i := range k.shards {
-		s := &k.shards[i]
-		s.busy, s.recent = make(map[string]*turn), make(map[string]uint64)
+		k.shards[i].recent = make(map[string]*turn)
 	}
 	return k
 }
@@ -55,11 +55,9 @@ func (k *keys) shard(key string) *keyShard {
 func (k *keys) take(ctx context.Context, key string) (*turn, error) {
 	s := k.shard(key)
 	s.mu.Lock()
-	t := s.busy[key]
-	if t == nil {
-		t = &turn{key: key}
-		t.head, t.known = s.head(key)
-		s.busy[key] = t
+	t := s.turn(key)
+	if !t.busy {
+		t.busy = true
 		s.mu.Unlock()
 		return t, nil
 	}
@@ -94,22 +92,37 @@ func (k *keys) give(t *turn) {
 		close(next)
 		return
 	}
-	delete(s.busy, t.key)
+	t.busy, t.waiting = false, nil
 	if !t.known {
 		delete(s.recent, t.key)
 		delete(s.older, t.key)
-		return
 	}
-	if len(s.recent) >= headsPerShard {
-		s.recent, s.older = make(map[string]uint64), s.recent
-	}
-	s.recent[t.key] = t.head
 }
 
-func (s *keyShard) head(key string) (uint64, bool) {
-	if h, ok := s.recent[key]; ok {
-		return h, true
+// turn finds a key's turn, or makes one, in the present generation; s.mu is
+// held.
+func (s *keyShard) turn(key string) *turn {
+	if t := s.recent[key]; t != nil {
+		return t
 	}
-	h, ok := s.older[key]
-	return h, ok
+	t := s.older[key]
+	if t == nil {
+		t = &turn{key: key}
+	}
+	if len(s.recent) >= headsPerShard {
+		s.nextGeneration()
+	}
+	s.recent[key] = t
+	return t
+}
+
+// nextGeneration forgets the idle keys that weren't used in this one.
+func (s *keyShard) nextGeneration() {
+	forgotten := s.older
+	s.recent, s.older = make(map[string]*turn), s.recent
+	for key, t := range forgotten {
+		if t.busy && s.older[key] == nil {
+			s.recent[key] = t
+		}
+	}
 }

@@ -37,8 +37,8 @@ func TestTurns(t *testing.T) {
 		t.Fatalf("got %+v", n)
 	}
 	k.give(n)
-	if s := k.shard("a"); len(s.busy) != 0 {
-		t.Errorf("%d keys are still held", len(s.busy))
+	if n.busy || n.waiting != nil {
+		t.Errorf("the key is still held: %+v", n)
 	}
 	if n, err = k.take(ctx, "a"); err != nil || n.head != 7 || !n.known {
 		t.Errorf("the head is forgotten: %+v, %v", n, err)
@@ -50,8 +50,14 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// What is remembered is bounded; a key that a command is at work on for long
+// stays that command's, however many others are used meanwhile.
 func TestHeadsAreBounded(t *testing.T) {
 	k := newKeys()
+	held, err := k.take(t.Context(), "held")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range 3 * keyShards * headsPerShard {
 		n, err := k.take(t.Context(), fmt.Sprint(i))
 		if err != nil {
@@ -70,5 +76,8 @@ func TestHeadsAreBounded(t *testing.T) {
 	}
 	if total < keyShards*headsPerShard {
 		t.Errorf("only %d heads are known", total)
+	}
+	if k.shard("held").turn("held") != held {
+		t.Error("the key that is held has another turn")
 	}
 }

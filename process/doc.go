@@ -19,13 +19,15 @@
 //   - A timer fires once, not before its time, also after restarts. What it
 //     does is an event like others, so a replay needs no clock.
 //   - State and reactions are of one step: both, or none.
+//   - What led to a reaction is handled before it, of whichever feed, live and
+//     at a replay: it says what its process had seen (eventlog.Draft.Seen).
 //
 // # What you may not assume
 //
-//   - An order between events of several feeds: a replay may bring them in
-//     another one than they were first handled in. Let the state note what has
-//     come ("paid", "sent") and decide on that, so that each order leads to the
-//     same one. What a replay would do anew for events whose reactions had all
+//   - An order between events of several feeds that don't follow from one
+//     another: a replay may bring them in another one than they were first
+//     handled in. Let the state note what has come ("paid", "packed") and decide
+//     on that, so that each order leads to the same one. What a replay would do anew for events whose reactions had all
 //     ended is passed over; without such a mark (within Options.MarkEvery before
 //     a crash, and while an older reaction is pending) it is done.
 //   - An order among reactions: what has to be in order goes into one commit,

@@ -55,12 +55,13 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(e.Type, e.Key, "because of", e.Causation())
+		seen, err := e.Seen() // whoever reads both feeds handles that first
+		fmt.Println(e.Type, e.Key, "because of", e.Causation(), "behind", seen, err)
 		break
 	}
 	cancel()
 	fmt.Println(<-ran)
 	// Output:
-	// requested order-7 because of orders@1
+	// requested order-7 because of orders@1 behind orders=1 <nil>
 	// <nil>
 }

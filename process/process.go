@@ -10,6 +10,7 @@ import (
 	"github.com/tidemark-es/tidemark/effect"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/projection"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // ErrInvalid: the process manager or what a handler wants is wrong.
@@ -38,6 +39,9 @@ type row[S any] struct {
 	Seq   uint64
 	Out   []action
 	Ended bool
+	// Seen is what the process has handled since it began, and what the writers
+	// of that had seen: what its reactions follow from.
+	Seen timeframe.Timeframe
 }
 
 // action is a commit that is wanted, or a timer.
@@ -47,6 +51,7 @@ type action struct {
 	Key    string
 	Events []eventlog.Encoded
 	At     time.Time // of a timer
+	Seen   timeframe.Timeframe
 }
 
 // New makes a process manager. The name is its projection's. The feeds are
@@ -137,7 +142,10 @@ func On[S, D any](m *Manager[S], feed *eventlog.Feed, keyOf func(e eventlog.Even
 		if key == "" {
 			return nil
 		}
-		s := begin(m, tx, key, e)
+		s, err := begin(m, tx, key, e)
+		if err != nil {
+			return err
+		}
 		return s.end(fn(s, e, d))
 	})
 }
@@ -162,7 +170,7 @@ type Step[S any] struct {
 	err error
 }
 
-func begin[S any](m *Manager[S], tx *projection.Tx[string, row[S]], key string, e eventlog.Event) *Step[S] {
+func begin[S any](m *Manager[S], tx *projection.Tx[string, row[S]], key string, e eventlog.Event) (*Step[S], error) {
 	old, ok := tx.Get(key)
 	s := &Step[S]{m: m, tx: tx, key: key, e: e, row: old}
 	if s.row.Feed != e.Feed || s.row.Seq != e.Seq { // else another event of the same commit
@@ -172,7 +180,21 @@ func begin[S any](m *Manager[S], tx *projection.Tx[string, row[S]], key string, 
 	if !ok {
 		s.row.Ended = true // until the handler sets a state
 	}
-	return s
+	return s, s.see()
+}
+
+// see adds the event to what the process has seen.
+func (s *Step[S]) see() error {
+	theirs, err := s.e.Seen()
+	if err != nil {
+		return err
+	}
+	this, err := timeframe.Of(timeframe.Entry{Feed: s.e.Feed, Seq: s.e.Seq})
+	if err != nil {
+		return err
+	}
+	s.row.Seen = timeframe.Merge(s.row.Seen, timeframe.Merge(theirs, this))
+	return nil
 }
 
 func (s *Step[S]) end(err error) error {
@@ -204,7 +226,9 @@ func (s *Step[S]) End() {
 
 // Append wants events to be appended to a key of a feed that New was given, as
 // one commit, once. Commits of one step, and those of several steps, are
-// appended in no particular order.
+// appended in no particular order. Each says what the process had handled until
+// then (eventlog.Draft.Seen), so that who reads it together with that, this
+// manager included, handles it behind that, live and at every replay.
 func (s *Step[S]) Append(feed *eventlog.Feed, key string, events ...any) {
 	if feed == nil || s.m.feeds[feed.Name()] != feed || len(events) == 0 {
 		s.err = errors.Join(s.err, fmt.Errorf("process %q: %w: append to a feed that New wasn't given, or of nothing", s.m.name, ErrInvalid))
@@ -235,6 +259,6 @@ func (s *Step[S]) After(d time.Duration, name string) {
 
 // want numbers the reactions of a commit to a key.
 func (s *Step[S]) want(a action) {
-	a.Name = strconv.Itoa(len(s.row.Out))
+	a.Name, a.Seen = strconv.Itoa(len(s.row.Out)), s.row.Seen
 	s.row.Out = append(s.row.Out, a)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemark-es/tidemark/effect"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // Offline makes a process manager without a log and without a server, over
@@ -40,6 +41,9 @@ type Reaction struct {
 	Key    string
 	Events []any
 	Cause  eventlog.Position // the commit that it is a reaction to
+	// Seen is what the process had handled until then, the cause included, and
+	// what the writers of that had seen; see eventlog.Draft.Seen.
+	Seen timeframe.Timeframe
 }
 
 // Due lists what Run would append at a time, timers that fire included, in the
@@ -67,7 +71,7 @@ func (m *Manager[S]) Outcomes() *eventlog.Feed { return m.outbox.Outcomes() }
 
 // reaction is what an effect of the outbox stands for.
 func (m *Manager[S]) reaction(e *effect.Effect[action]) (Reaction, error) {
-	r := Reaction{ID: e.ID, Feed: m.feeds[e.Intent.Feed], Key: e.Intent.Key, Cause: e.Cause}
+	r := Reaction{ID: e.ID, Feed: m.feeds[e.Intent.Feed], Key: e.Intent.Key, Cause: e.Cause, Seen: e.Intent.Seen}
 	if r.Feed == nil {
 		return r, fmt.Errorf("process %q: %w: New wasn't given feed %q", m.name, ErrInvalid, e.Intent.Feed)
 	}

@@ -22,7 +22,7 @@ func (m *Manager[S]) act(ctx context.Context, e effect.Effect[action]) error {
 	if err != nil {
 		return effect.Permanent(err)
 	}
-	_, err = r.Feed.AppendDraft(ctx, eventlog.Draft{Key: r.Key, ID: r.ID, Causation: r.Cause.String(), Events: r.Events})
+	_, err = r.Feed.AppendDraft(ctx, eventlog.Draft{Key: r.Key, ID: r.ID, Causation: r.Cause.String(), Seen: r.Seen, Events: r.Events})
 	for _, never := range []error{eventlog.ErrInvalid, eventlog.ErrInvalidKey, eventlog.ErrTooLarge, eventlog.ErrIdentity} {
 		if errors.Is(err, never) {
 			return effect.Permanent(err)

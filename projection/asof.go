@@ -151,7 +151,7 @@ func (u *unit) goBack(ctx context.Context, to map[string]uint64) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.closed = true
+	u.closed, u.isWhole = true, u.whole()
 	return nil
 }
 

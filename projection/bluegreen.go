@@ -38,6 +38,9 @@ func NewBlueGreen[P Projection](blue, green P) *BlueGreen[P] {
 }
 
 func (b *BlueGreen[P]) projections() (string, []*node) {
+	if b == nil {
+		return "", nil
+	}
 	return b.s.name, []*node{b.s.nodes[blueSide], b.s.nodes[greenSide]}
 }
 

@@ -24,6 +24,7 @@ func (u *unit) build() {
 		}
 		for _, n := range g.nodes {
 			n.state.commit()
+			n.unbuild()
 			if n.out == nil {
 				continue
 			}
@@ -37,6 +38,9 @@ func (u *unit) build() {
 	for _, n := range u.nodes {
 		if n.step.stop != nil && n.stopped == nil {
 			n.stopped = n.step.stop
+			if n.derived {
+				n.pos = make(map[string]uint64) // of what was cleared
+			}
 		}
 	}
 	u.mu.Unlock()
@@ -78,14 +82,22 @@ func (u *unit) buildNode(n *node) {
 		if n.out != nil {
 			n.out.forget()
 		}
-		if n.plan.how == built {
-			n.state.unlock()
-			n.state.clear()
-			n.state.lock()
-		}
 		n.halt(&StoppedError{Projection: n.name, Position: eventlog.Position{}, Upstream: up, Err: err, Stack: stack})
 		return
 	}
+}
+
+// unbuild clears a Derived table that could not be made what it should be: no
+// commit tells its rows from those that it should have, so whoever found them
+// in a snapshot would take them for these.
+func (n *node) unbuild() {
+	if n.step.stop == nil || !n.derived {
+		return
+	}
+	n.reset = true
+	n.state.unlock()
+	n.state.clear()
+	n.state.lock()
 }
 
 // compareRows finds out what the nodes behind are told: how a node's rows differ

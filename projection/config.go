@@ -177,6 +177,9 @@ type Unit struct {
 func NewUnit(name string, parts ...Projection) *Unit { return &Unit{name: name, parts: parts} }
 
 func (u *Unit) projections() (string, []*node) {
+	if u == nil {
+		return "", nil
+	}
 	var nodes []*node
 	for _, p := range u.parts {
 		if p != nil {
@@ -191,16 +194,21 @@ func (u *Unit) projections() (string, []*node) {
 func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	var p problems
 	var parts []part
+	var begun []*node
 	names, nodes := make(map[string]bool), make(map[string]bool)
 	for _, pr := range ps {
 		if pr == nil {
 			p.add("a nil projection")
 			continue
 		}
+		name, ns := pr.projections()
+		if name == "" && ns == nil {
+			p.add("a nil %T", pr)
+			continue
+		}
 		if pair, ok := pr.(switched); ok {
 			rt.pairs = append(rt.pairs, pair.switched())
 		}
-		name, ns := pr.projections()
 		if err := timeframe.ValidName(name); err != nil {
 			p.add("unit: %v", err)
 		}
@@ -216,9 +224,10 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 				p.add("two projections are called %q", n.name)
 			}
 			nodes[n.name] = true
-			n.begin(rt.log, func(s string) {
-				rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s)
-			}, &p)
+			late := func(s string) { rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s) }
+			if n.begin(rt.log, late, &p) {
+				begun = append(begun, n)
+			}
 		}
 		parts = append(parts, rt.apart(part{name: name, nodes: ns}, names, &p)...)
 	}
@@ -232,13 +241,8 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		sleepers[i] = components[i].sleepers(&p)
 	}
 	if err := p.err(); err != nil {
-		for _, pr := range ps {
-			if pr != nil {
-				_, ns := pr.projections()
-				for _, n := range ns {
-					n.abandon()
-				}
-			}
+		for _, n := range begun {
+			n.abandon()
 		}
 		return nil, err
 	}

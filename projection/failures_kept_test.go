@@ -71,6 +71,45 @@ func TestAPolicyCanComeLater(t *testing.T) {
 	}
 }
 
+// A migration makes others of the rows, and what is set aside stays so. A
+// program without the policy is told of it.
+func TestWhatIsParkedOutlivesAMigration(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	park := projection.OnFailure(projection.FailurePolicy{Then: projection.ParkKey})
+	ten := projection.Migrate(0, func(_ string, v int64) (int64, bool) { return 10 * v, true })
+	rt := b.start(t, projection.Config{}, b.fragile(atPoison, park))
+	b.append(t, "ada", deposited{666})
+	wait(t, rt, b.append(t, "bob", deposited{1}))
+	f := b.fragile(atPoison, park, ten, projection.Version(1))
+	rt = b.restart(t, rt, f)
+	if r := statusOf(t, rt, "fragile").Recovery; !r.Migrated || f.calls.Load() != 0 || len(rt.Parked()) != 1 {
+		t.Errorf("recovery: %+v, %d calls, parked: %+v", r, f.calls.Load(), rt.Parked())
+	}
+	f.heal()
+	if n, err := rt.RetryParked(t.Context()); n != 1 || err != nil {
+		t.Errorf("retry: %d, %v", n, err)
+	}
+	expect(t, f.Table, map[string]int64{"ada": 666, "bob": 10})
+	rt = b.restart(t, rt, b.fragile(never, projection.Version(1)))
+	if r := statusOf(t, rt, "fragile").Recovery; len(r.Notes) != 0 {
+		t.Errorf("nothing is parked, and it is told %q", r.Notes)
+	}
+}
+
+func TestAPolicyThatIsGoneIsTold(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	rt := b.start(t, projection.Config{}, b.fragile(atPoison, projection.OnFailure(projection.FailurePolicy{Then: projection.Skip})))
+	wait(t, rt, b.append(t, "ada", deposited{666}))
+	for range 2 { // as long as it is so
+		f := b.fragile(never)
+		rt = b.restart(t, rt, f)
+		if notes := statusOf(t, rt, "fragile").Recovery.Notes; len(notes) != 1 || !strings.Contains(notes[0], `"fragile-parked"`) {
+			t.Errorf("it is told %q", notes)
+		}
+		wait(t, rt, b.append(t, "bob", deposited{1}))
+	}
+}
+
 func TestImpossiblePoliciesAreRefused(t *testing.T) {
 	b := openBank(t, logtest.Options(t))
 	src := b.balances()

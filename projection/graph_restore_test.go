@@ -169,6 +169,80 @@ func TestCorrectiveDifference(t *testing.T) {
 	equal(t, "restored", low, map[string]int64{"sum": 204})
 }
 
+// What could not be built, or not be corrected, isn't taken for whole at the
+// next start, when the code is mended and no event has come.
+func TestFailureWhileRestoringIsMended(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	program := func(version uint64, bad bool) (src, low, more *projection.Table[string, int64], all []projection.Projection) {
+		src = projection.NewTable[string, int64]("src", projection.Version(version))
+		projection.On(src, b.accounts, func(tx *projection.Tx[string, int64], e eventlog.Event, d deposited) error {
+			tx.Put(e.Key, int64(version)*d.Cents)
+			return nil
+		})
+		minus := func(_ string, v int64) int64 {
+			if bad {
+				panic("bad")
+			}
+			return -v
+		}
+		low = projection.Map("low", src, minus)
+		more = projection.Map("more", src, minus)
+		lower := projection.Map("lower", low, func(_ string, v int64) int64 { return 2 * v })
+		return src, low, lower, []projection.Projection{src, low, lower, more}[:3+min(1, version-1)]
+	}
+	_, _, _, all := program(1, false)
+	rt := b.start(t, projection.Config{}, all...)
+	wait(t, rt, b.append(t, "ada", deposited{1}))
+	_, low, _, all := program(2, true)
+	rt = b.restart(t, rt, all...)
+	if low.Err() == nil || low.Len() != 0 || !low.At().IsEmpty() {
+		t.Fatalf("not corrected: %v at %s, %v", contents(low), low.At(), low.Err())
+	}
+	_, low, lower, all := program(2, false)
+	rt = b.restart(t, rt, all...)
+	if got := sources(t, rt, "src", "low", "lower", "more"); got != "snapshot rows rows rows" {
+		t.Errorf("restored from %s", got)
+	}
+	equal(t, "low", low, map[string]int64{"ada": -2})
+	equal(t, "lower", lower, map[string]int64{"ada": -4})
+	equal(t, "more", all[3].(*projection.Table[string, int64]), map[string]int64{"ada": -2})
+}
+
+// Two readers of a table of another version whose snapshots are of different
+// places: what the one is told is relative to what it was built from, and not
+// to what the other was.
+func TestCorrectionOfReadersApart(t *testing.T) {
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}} {
+		b := openBank(t, logtest.Options(t))
+		program := func(version uint64) []projection.Projection {
+			src := projection.NewTable[string, int64]("src", projection.Version(version))
+			projection.On(src, b.accounts, func(tx *projection.Tx[string, int64], e eventlog.Event, d deposited) error {
+				tx.Put(e.Key, tx.Value(e.Key)+int64(version)*d.Cents)
+				return nil
+			})
+			sum := func(name string) *projection.Table[string, int64] {
+				t := projection.NewTable[string, int64](name, projection.Derived())
+				projection.OnChange(t, src, func(tx *projection.Tx[string, int64], c projection.Change[string, int64]) error {
+					tx.Put("sum", tx.Value("sum")+c.New-c.Old)
+					return nil
+				})
+				return t
+			}
+			return []projection.Projection{src, sum("kept"), sum("left-out")}
+		}
+		rt := b.start(t, projection.Config{}, program(1)...)
+		wait(t, rt, b.append(t, "ada", deposited{1}))
+		rt = b.restart(t, rt, program(1)[:2]...) // without the second one
+		wait(t, rt, b.append(t, "ada", deposited{10}))
+		all := program(2)
+		b.restart(t, rt, all[order[0]], all[order[1]], all[order[2]])
+		for _, p := range all[1:] {
+			sum := p.(*projection.Table[string, int64])
+			equal(t, sum.Name(), sum, map[string]int64{"sum": 22})
+		}
+	}
+}
+
 // The state of a graph as of a timeframe is built as any other: from a
 // snapshot that is old enough, the rest beside it, and the events between.
 func TestGraphAsOf(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 )
@@ -70,6 +71,9 @@ func storableKey(t reflect.Type) error {
 		for f := range t.Fields() {
 			if !f.IsExported() {
 				return fmt.Errorf("%s can't be a key: field %s isn't exported, so it would not be stored", t, f.Name)
+			}
+			if name, _, _ := strings.Cut(f.Tag.Get("msgpack"), ","); name == "-" {
+				return fmt.Errorf("%s can't be a key: field %s is tagged not to be stored, so keys that differ in it would be one", t, f.Name)
 			}
 			if err := storableKey(f.Type); err != nil {
 				return err

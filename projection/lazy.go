@@ -246,7 +246,7 @@ func (u *unit) awake() {
 // putAway lets the unit's rows go.
 func (u *unit) putAway() {
 	u.mu.Lock()
-	u.isCaught, u.begun = false, time.Time{} // GetAt mustn't take cleared rows for those at a position
+	u.isCaught, u.isWhole, u.begun = false, false, time.Time{} // GetAt mustn't take cleared rows for those at a position
 	u.held, u.stalled = nil, nil
 	clear(u.oldest)
 	u.mu.Unlock()

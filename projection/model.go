@@ -86,7 +86,9 @@ func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T]
 		m.n.problems.add("name: %v", err)
 	}
 	for _, o := range opts {
-		o.applyTable(m.n)
+		if o != nil {
+			o.applyTable(m.n)
+		}
 	}
 	if m.n.failures.given {
 		m.n.problems.add("OnFailure is for tables: a model can't undo what a handler did before it failed")
@@ -164,6 +166,9 @@ type migrateBytes func(old io.Reader, present io.Writer) error
 // model in place. Its duties are those of On's handlers. Don't keep the model
 // beyond the call.
 func OnModel[T, D any](m *Model[T], feed *eventlog.Feed, fn func(model T, e eventlog.Event, d D) error) {
+	if m == nil {
+		return // Start says so
+	}
 	addHandler(m.n, feed, fn == nil, func(e eventlog.Event, d D) error {
 		if !m.loading {
 			if err := m.store.consumed(e); err != nil {
@@ -174,7 +179,12 @@ func OnModel[T, D any](m *Model[T], feed *eventlog.Feed, fn func(model T, e even
 	})
 }
 
-func (m *Model[T]) projections() (string, []*node) { return m.n.name, []*node{m.n} }
+func (m *Model[T]) projections() (string, []*node) {
+	if m == nil {
+		return "", nil
+	}
+	return m.n.name, []*node{m.n}
+}
 
 // Name is the projection's name.
 func (m *Model[T]) Name() string { return m.n.name }

@@ -145,8 +145,9 @@ func (n *node) at() timeframe.Timeframe {
 	return tf
 }
 
-// begin checks a node for its start and marks it as started.
-func (n *node) begin(log *eventlog.Log, late func(string), p *problems) {
+// begin checks a node for its start and marks it as started. Where it was
+// before, it says no and changes nothing: another runtime may be running it.
+func (n *node) begin(log *eventlog.Log, late func(string), p *problems) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, s := range n.problems {
@@ -154,6 +155,7 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) {
 	}
 	if n.started {
 		p.add("%q was started before: make a new one for each start", n.name)
+		return false
 	}
 	if len(n.handlers) == 0 && len(n.ups) == 0 {
 		p.add("%q has no handler: add one with projection.On or projection.OnChange", n.name)
@@ -167,6 +169,7 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) {
 	}
 	n.started, n.late = true, late
 	n.pos = make(map[string]uint64)
+	return true
 }
 
 // validDerived checks what Derived and Unsaved promise.

@@ -62,7 +62,7 @@ type entity struct{ feed, key string }
 func parkedKey(feed string, seq uint64) string { return fmt.Sprintf("%s/%020d", feed, seq) }
 
 func newParking(n *node) *parking {
-	p := &parking{t: NewTable[string, parkedRow](n.name + "-parked")}
+	p := &parking{t: NewTable[string, parkedRow](parkedName(n.name))}
 	p.t.onReset = func() { p.ordered = nil }
 	p.t.n.of = n
 	p.t.n.ups = append(p.t.n.ups, &edge{from: n, kind: readsState})

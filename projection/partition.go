@@ -82,6 +82,9 @@ func (r Row[V]) Delete() { r.tx.Delete(r.key) }
 // a time for different keys. Its duties are those of On's; beside, it shares
 // nothing with other calls.
 func OnRow[V, D any](p *Partitioned[V], feed *eventlog.Feed, fn func(r Row[V], e eventlog.Event, d D) error) {
+	if p == nil {
+		return // Start says so
+	}
 	addHandler(p.n, feed, fn == nil, func(e eventlog.Event, d D) error {
 		return fn(Row[V]{&p.part(e.Key).tx, e.Key}, e, d)
 	})
@@ -96,7 +99,12 @@ func (p *Partitioned[V]) partOf(key string) int {
 
 func (p *Partitioned[V]) part(key string) *Table[string, V] { return p.parts[p.partOf(key)] }
 
-func (p *Partitioned[V]) projections() (string, []*node) { return p.n.name, p.n.withParking() }
+func (p *Partitioned[V]) projections() (string, []*node) {
+	if p == nil {
+		return "", nil
+	}
+	return p.n.name, p.n.withParking()
+}
 
 // Name is the projection's name.
 func (p *Partitioned[V]) Name() string { return p.n.name }

@@ -56,6 +56,7 @@ func (u *unit) restoreNodes(ctx context.Context, cands []candidate, problems []s
 		}
 		if c != nil {
 			n.plan = planned{how: restored, from: c}
+			n.standsOn(c)
 		}
 	}
 	u.plan()
@@ -173,6 +174,9 @@ func (u *unit) place(n *node) {
 func (u *unit) disagrees(n *node, c *candidate) string {
 	mine, _ := c.Member(n.name)
 	at := mine.At.Map()
+	if n.of != nil && n.of.plan.how == restored && n.of.plan.from == c && sameOn(n, n.of.pos, at) {
+		return "" // a migration makes others of the rows, and leaves the same commits out
+	}
 	for _, e := range n.ups {
 		if why := e.from.agreesAt(c, at, n.derived); why != "" {
 			return why
@@ -202,11 +206,22 @@ func (n *node) agreesAt(c *candidate, at map[string]uint64, readerDerived bool) 
 	case n.plan.how == restored || !readerDerived || n.out == nil,
 		theirs.Codec != n.codec.Name(), theirs.Meaning != n.meaningIn(c), theirs.Version == n.version:
 		return fmt.Sprintf("table %q, which it reads, isn't restored from it", n.name)
+	case n.plan.prior != nil && n.plan.prior != c:
+		return fmt.Sprintf("another table that reads %q is restored from snapshot %s", n.name, short(n.plan.prior.ID))
 	}
 	// Another version, of the same types: the reader can be told how it
 	// differs.
-	n.plan.prior = c
 	return ""
+}
+
+// standsOn notes that the node was restored from a candidate, and so built
+// from the rows that the tables which it reads have there.
+func (n *node) standsOn(c *candidate) {
+	for _, e := range n.ups {
+		if up := e.from; !up.unsaved && up.plan.how != restored {
+			up.plan.prior = c
+		}
+	}
 }
 
 // corrected says whether the node will be told how a table behind it differs

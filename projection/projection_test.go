@@ -194,6 +194,43 @@ func TestStartReportsEverything(t *testing.T) {
 	if _, err := projection.Start(t.Context(), b.log); !errors.Is(err, projection.ErrInvalid) {
 		t.Errorf("nothing to start: %v", err)
 	}
+	// Pointers that are nil, and not the interface.
+	var table *projection.Table[string, int]
+	var rows *projection.Partitioned[int]
+	var value *projection.Value[int]
+	var unit *projection.Unit
+	projection.On(table, b.accounts, func(*projection.Tx[string, int], eventlog.Event, deposited) error { return nil })
+	projection.OnRow(rows, b.accounts, func(projection.Row[int], eventlog.Event, deposited) error { return nil })
+	projection.OnValue(value, b.accounts, func(n int, _ eventlog.Event, _ deposited) (int, error) { return n, nil })
+	for _, p := range []projection.Projection{table, rows, value, unit, projection.NewUnit("unit", table), projection.NewBlueGreen(table, table)} {
+		if _, err := projection.Start(t.Context(), b.log, p, b.balances(nil)); !errors.Is(err, projection.ErrInvalid) {
+			t.Errorf("a nil %T: %v", p, err)
+		}
+	}
+}
+
+// Who starts what runs already is refused, again and again, and what runs
+// doesn't notice.
+func TestStartedTwice(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	table, reader := b.balances(), projection.NewTable[string, int]("reader")
+	rt := b.start(t, projection.Config{}, table)
+	at := b.append(t, "a", deposited{1})
+	wait(t, rt, at)
+	projection.OnChange(reader, table, func(*projection.Tx[string, int], projection.Change[string, int64]) error { return nil })
+	for range 2 {
+		for _, ps := range [][]projection.Projection{{table}, {table, reader}} {
+			if _, err := projection.Start(t.Context(), b.log, ps...); !errors.Is(err, projection.ErrInvalid) {
+				t.Fatalf("started twice: %v", err)
+			}
+		}
+	}
+	if got, _ := table.At().Get("accounts"); got != at.Seq {
+		t.Errorf("it is at %d, not %d", got, at.Seq)
+	}
+	restarted := b.balances()
+	b.restart(t, rt, restarted)
+	equal(t, "restarted", restarted, map[string]int64{"a": 1})
 }
 
 func TestWaitErrors(t *testing.T) {

@@ -55,7 +55,7 @@ func (r *Rehearsal) Reset() {
 		}
 		clear(u.cursor)
 		clear(u.prints)
-		u.isCaught = true
+		u.isCaught, u.isWhole = true, true
 		u.awake()
 		for _, n := range u.nodes {
 			if s, ok := n.state.(interface{ empty() }); ok {

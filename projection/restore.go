@@ -98,7 +98,7 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 			}
 			if err == nil {
 				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
-				rec.Notes, rec.Migrated = f.notes, f.migrate != nil
+				rec.Notes, rec.Migrated = append(f.notes, u.orphans(n, c)...), f.migrate != nil
 				u.restored(n, f.member.At.Map(), rec, !clean)
 				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && clean {
 					u.remember(n, c.Tag, f.member.At, d)

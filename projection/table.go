@@ -140,7 +140,9 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 		t.n.problems.add("value type %s can't be stored", reflect.TypeFor[V]())
 	}
 	for _, o := range opts {
-		o.applyTable(t.n)
+		if o != nil {
+			o.applyTable(t.n)
+		}
 	}
 	if t.n.failures.validate(&t.n.problems); t.n.failures.keeps() {
 		t.n.park = newParking(t.n)
@@ -163,6 +165,9 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 // table at the last whole commit, unless OnFailure says otherwise. Between
 // events of several feeds there is no order.
 func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx *Tx[K, V], e eventlog.Event, d D) error) {
+	if t == nil {
+		return // Start says so
+	}
 	addHandler(t.n, feed, fn == nil, func(e eventlog.Event, d D) error { return fn(&t.tx, e, d) })
 }
 
@@ -172,7 +177,12 @@ func (t *Table[K, V]) reset() {
 	}
 }
 
-func (t *Table[K, V]) projections() (string, []*node) { return t.n.name, t.n.withParking() }
+func (t *Table[K, V]) projections() (string, []*node) {
+	if t == nil {
+		return "", nil
+	}
+	return t.n.name, t.n.withParking()
+}
 
 // Name is the projection's name.
 func (t *Table[K, V]) Name() string { return t.n.name }

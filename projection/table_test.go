@@ -282,6 +282,12 @@ func TestKeyCodecs(t *testing.T) {
 	if _, err := newKeyCodec[struct{ x int }](); err == nil {
 		t.Error("an unexported field was taken")
 	}
+	if _, err := newKeyCodec[struct {
+		A string
+		B string `msgpack:"-"`
+	}](); err == nil {
+		t.Error("a field that isn't stored is part of a key")
+	}
 	if c, _ := newKeyCodec[int8](); true {
 		if _, err := c.decode([]byte{0x80, 0, 0, 0, 0, 0, 1, 0}); err == nil {
 			t.Error("256 was taken for an int8")

@@ -61,6 +61,7 @@ type unit struct {
 	waiters    chan struct{} // closed and replaced at each advance, where somebody waits
 	waiting    int
 	isCaught   bool
+	isWhole    bool          // what whole said last: the tables of a graph agree
 	caught     chan struct{} // closed when all has been applied that was there at the start
 	caughtOnce sync.Once     // the log may lose its tail and be caught up with again
 	closed     bool
@@ -140,7 +141,7 @@ func (u *unit) runLive(ctx context.Context) {
 func (u *unit) again(ctx context.Context, cause error) bool {
 	u.rt.cfg.Logger.Error().Err(cause).Str("unit", u.name).Msg("projection: the log lost its tail: restoring again")
 	u.mu.Lock()
-	u.isCaught = false // rows and position don't belong together until they are restored
+	u.isCaught, u.isWhole = false, false // rows and position don't belong together until they are restored
 	u.mu.Unlock()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := u.restore(ctx)
@@ -290,12 +291,13 @@ func (u *unit) wakeLocked() {
 // apply, what the log held when the unit was restored.
 func (u *unit) checkCaught() {
 	u.mu.Lock()
+	u.isWhole = u.whole()
 	if u.isCaught {
 		u.mu.Unlock()
 		return
 	}
 	p := Progress{Unit: u.name, Elapsed: time.Since(u.begun)}
-	behind := !u.whole()
+	behind := !u.isWhole
 	for feed, target := range u.target {
 		alive := slices.ContainsFunc(u.nodes, func(n *node) bool { return n.stopped == nil && !n.dormant && n.feeds[feed] != nil })
 		behind = behind || (alive && u.cursor[feed] < target && !u.stalled[feed])

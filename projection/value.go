@@ -24,6 +24,9 @@ func NewValue[T any](name string, opts ...TableOption) *Value[T] {
 // and the event, and returns the new state. Its duties are those of On's, and
 // so is what its error or panic does.
 func OnValue[T, D any](v *Value[T], feed *eventlog.Feed, fn func(state T, e eventlog.Event, d D) (T, error)) {
+	if v == nil {
+		return // Start says so
+	}
 	addHandler(v.t.n, feed, fn == nil, func(e eventlog.Event, d D) error {
 		next, err := fn(v.t.tx.Value(valueKey), e, d)
 		if err != nil {
@@ -43,7 +46,12 @@ func MigrateValue[Old, T any](from uint64, fn func(old Old) T) TableOption {
 	return Migrate(from, func(_ string, old Old) (T, bool) { return fn(old), true })
 }
 
-func (v *Value[T]) projections() (string, []*node) { return v.t.projections() }
+func (v *Value[T]) projections() (string, []*node) {
+	if v == nil {
+		return "", nil
+	}
+	return v.t.projections()
+}
 
 // Name is the projection's name.
 func (v *Value[T]) Name() string { return v.t.Name() }

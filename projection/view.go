@@ -27,7 +27,9 @@ func (s *Snapshot) At() timeframe.Timeframe { return s.at }
 //
 // Errors: ErrInvalid where the tables aren't of one unit or not started;
 // ErrDormant where they are Lazy and asleep; a *StoppedError where one has
-// stopped, so that there is no common moment; and fn's own.
+// stopped, and ErrNotReady where one still catches up with the others (after a
+// start with Config.Background), so that there is no common moment; and fn's
+// own.
 func View(fn func(s *Snapshot) error, tables ...Projection) (err error) {
 	s := &Snapshot{}
 	for _, p := range tables {
@@ -89,6 +91,11 @@ func (s *Snapshot) moment(u *unit) error {
 		}
 		for f := range n.feeds {
 			at[f] = max(at[f], n.pos[f])
+		}
+	}
+	for _, n := range s.nodes {
+		if !u.isWhole || !sameOn(n, n.pos, at) {
+			return fmt.Errorf("projection: view: %w: %q catches up with the others: wait for it by Runtime.Ready or Runtime.Need", ErrNotReady, n.name)
 		}
 	}
 	s.at = timeframeOf(at)

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/projection"
 	"github.com/tidemark-es/tidemark/timeframe"
@@ -201,6 +204,55 @@ func TestWatchAndViewMeanwhile(t *testing.T) {
 	wg.Wait()
 	if views == 0 {
 		t.Error("nobody looked")
+	}
+}
+
+// While a table that was added catches up with those that were restored, there
+// is no moment that all of them show.
+func TestViewWhileTablesCatchUp(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	rt := b.start(t, projection.Config{}, b.balances())
+	wait(t, rt, b.append(t, "ada", deposited{1}))
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, read := range []bool{true, false} {
+		balances := b.balances()
+		var healed atomic.Bool
+		failed := make(chan struct{}, 1000)
+		added := projection.NewTable[string, int64]("added", projection.OnFailure(projection.FailurePolicy{Retries: 100, Backoff: 20 * time.Millisecond, MaxBackoff: 20 * time.Millisecond}))
+		projection.On(added, b.accounts, func(tx *projection.Tx[string, int64], e eventlog.Event, d deposited) error {
+			if !healed.Load() {
+				failed <- struct{}{}
+				return errors.New("not yet")
+			}
+			tx.Put(e.Key, d.Cents)
+			return nil
+		})
+		all := []projection.Projection{balances, added}
+		if read {
+			all = append(all, projection.Join("joined", balances, added, func(_ string, l, r int64) int64 { return l + r }))
+		}
+		rt := b.start(t, projection.Config{Background: true, Snapshots: projection.Policy{NotOnClose: true}}, projection.NewUnit("balances", all...))
+		<-failed
+		<-failed // tables are let be read in between
+		seen := func(s *projection.Snapshot) error {
+			if l, r := balances.In(s).Value("ada"), added.In(s).Value("ada"); l != r {
+				t.Errorf("%d and %d at %s", l, r, s.At())
+			}
+			return nil
+		}
+		if err := projection.View(seen, all...); !errors.Is(err, projection.ErrNotReady) {
+			t.Errorf("catching up: %v", err)
+		}
+		healed.Store(true)
+		must(rt.Need(logtest.Context(t), all...))(t)()
+		if err := projection.View(seen, all...); err != nil {
+			t.Error(err)
+		}
+		if err := rt.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
