@@ -87,9 +87,13 @@ func TestTrimmedOutcomes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		at = e.Position()
 		if done[e.Key+" "+e.Type]++; done["orders@1.0 done"]+done["orders@2.0 done"]+done["orders@4.0 done"] == 3 {
 			break
 		}
+	}
+	if err := s.rt.Wait(ctx, at); err != nil { // what is marked is what the table shows
+		t.Fatal(err)
 	}
 	s.stop()
 	if st, err := feed.State(ctx); err != nil {
