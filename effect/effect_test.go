@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ type shop struct {
 	rt     *projection.Runtime
 	cancel context.CancelFunc
 	ended  chan error
+	gate   atomic.Pointer[chan struct{}] // where there is one, the handler waits for it
 }
 
 // Version 2 thanks, too: also for what was ordered long ago, if it could.
@@ -71,6 +73,9 @@ func openShop(t *testing.T, log *eventlog.Log, version uint64) *shop {
 		t.Fatal(err)
 	}
 	effect.On(s.mails, s.orders, func(tx *effect.Tx[mail], e eventlog.Event, d Placed) error {
+		if gate := s.gate.Load(); gate != nil {
+			<-*gate
+		}
 		tx.Want("", mail{To: e.Key, Text: d.Item})
 		if version > 1 {
 			tx.Want("thanks", mail{To: e.Key, Text: "thanks"})
