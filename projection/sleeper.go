@@ -134,6 +134,7 @@ func (u *unit) fill(n *node) {
 	} else {
 		u.buildNode(n)
 		n.state.commit()
+		n.unbuild()
 		n.out.forget()
 	}
 	n.out.replaced()

@@ -204,7 +204,19 @@ func TestSleeperFails(t *testing.T) {
 		return -v
 	}, projection.Lazy(2*time.Millisecond))
 	behind := projection.Map("behind", low, func(_ string, v int64) int64 { return -v }, projection.Lazy(2*time.Millisecond))
-	rt := b.start(t, often(1), src, low, behind)
+	second := false
+	half := projection.Map("half", src, func(_ string, v int64) int64 {
+		if second {
+			panic("half")
+		}
+		second = true
+		return v
+	}, projection.Lazy(0))
+	b.append(t, "b", deposited{6})
+	rt := b.start(t, often(1), src, low, behind, half)
+	if _, err := rt.Need(ctx, half); !errors.Is(err, projection.ErrStopped) || half.Len() != 0 {
+		t.Errorf("half filled: %v, %v", contents(half), err)
+	}
 	_, err := rt.Need(ctx, behind)
 	if stopped, ok := errors.AsType[*projection.StoppedError](err); !ok || stopped.Projection != "behind" || stopped.Upstream != "low" || !errors.Is(err, projection.ErrUpstream) {
 		t.Errorf("needed: %v", err)
@@ -215,7 +227,7 @@ func TestSleeperFails(t *testing.T) {
 	bad.Store(false)
 	awaitState(ctx, t, rt, "low", projection.Dormant)
 	release := must(rt.Need(ctx, behind))(t)
-	equal(t, "mended", behind, map[string]int64{"a": 5})
+	equal(t, "mended", behind, map[string]int64{"a": 5, "b": 6})
 	release()
 	awaitState(ctx, t, rt, "low", projection.Dormant)
 	b.append(t, "a", withdrawn{9}) // balances refuses it
