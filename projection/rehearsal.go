@@ -7,6 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -150,6 +154,26 @@ type Dump struct {
 	Rows map[string]string
 }
 
+// Changes is what a commit did to each projection, as text, in the form of
+// Dump's rows; a row that went is "gone". The projections are in the order of
+// their names.
+func (r *Rehearsal) Changes(o *Outcome) ([]Dump, error) {
+	var out []Dump
+	for _, c := range o.changes {
+		d := Dump{Projection: c.n.name, Version: c.n.version, Rows: make(map[string]string)}
+		if s, ok := c.n.state.(interface {
+			dumpChanges(any, map[string]string) error
+		}); ok && c.n.of == nil {
+			if err := s.dumpChanges(c.changes, d.Rows); err != nil {
+				return nil, fmt.Errorf("projection: %q: %w", c.n.name, err)
+			}
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b Dump) int { return strings.Compare(a.Projection, b.Projection) })
+	return out, nil
+}
+
 // Dump returns the state of all projections, in a stable order.
 func (r *Rehearsal) Dump() ([]Dump, error) {
 	var out []Dump
@@ -181,18 +205,58 @@ func (n *node) dump(rows map[string]string) (err error) {
 func (t *Table[K, V]) dump(rows map[string]string) error {
 	var buf []byte
 	for k, r := range t.rows {
-		var err error
-		if buf, err = t.values.append(buf[:0], &r.value); err != nil {
+		text, err := t.dumpValue(&buf, &r.value)
+		if err != nil {
 			return err
 		}
-		sum := sha256.Sum256(buf)
-		text, err := json.Marshal(r.value)
-		if err != nil {
-			text = fmt.Appendf(nil, "%+v", r.value)
-		}
-		rows[fmt.Sprint(k)] = fmt.Sprintf("%s #%x", text, sum[:8])
+		rows[keyText(k)] = text
 	}
 	return nil
+}
+
+func (t *Table[K, V]) dumpValue(buf *[]byte, v *V) (_ string, err error) {
+	if *buf, err = t.values.append((*buf)[:0], v); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(*buf)
+	text, err := json.Marshal(*v)
+	if err != nil {
+		text = fmt.Appendf(nil, "%+v", *v)
+	}
+	return fmt.Sprintf("%s #%x", text, sum[:8]), nil
+}
+
+func (t *Table[K, V]) dumpChanges(changes any, rows map[string]string) error {
+	var buf []byte
+	for _, c := range changes.([]Change[K, V]) {
+		text := "gone"
+		if c.Has {
+			var err error
+			if text, err = t.dumpValue(&buf, &c.New); err != nil {
+				return err
+			}
+		}
+		rows[keyText(c.Key)] = text
+	}
+	return nil
+}
+
+// keyText tells keys apart: what fmt makes of structs, and of what has a String
+// method, need not.
+func keyText[K comparable](k K) string {
+	switch v := reflect.ValueOf(k); {
+	case v.Kind() == reflect.String:
+		return v.String()
+	case v.CanInt():
+		return strconv.FormatInt(v.Int(), 10)
+	case v.CanUint():
+		return strconv.FormatUint(v.Uint(), 10)
+	}
+	return fmt.Sprintf("%#v", k)
+}
+
+func (p *Partitioned[V]) dumpChanges(changes any, rows map[string]string) error {
+	return p.parts[0].dumpChanges(changes, rows)
 }
 
 func (p *Partitioned[V]) dump(rows map[string]string) error {

@@ -17,10 +17,12 @@ type Result struct {
 	t       testing.TB
 	outcome *projection.Outcome
 	err     error
+	asked   bool
 }
 
 // Then checks that no projection failed, and what else is given.
 func (r *Result) Then(checks ...Check) {
+	r.asked = true
 	if r.err != nil {
 		r.t.Helper()
 		r.t.Errorf("it failed: %v", r.err)
@@ -35,6 +37,7 @@ func (r *Result) Then(checks ...Check) {
 // Fails checks that a projection stopped at it, with this error (errors.Is;
 // nil: any), and what else is given.
 func (r *Result) Fails(target error, checks ...Check) {
+	r.asked = true
 	r.t.Helper()
 	switch {
 	case r.err == nil:
@@ -75,7 +78,8 @@ func Row[K comparable, V any](t *projection.Table[K, V], key K, want V) Check {
 		case !ok:
 			return fmt.Sprintf("table %q has no %v, want %+v", t.Name(), key, want)
 		case !reflect.DeepEqual(got, want):
-			return fmt.Sprintf("table %q has %+v under %v, want %+v", t.Name(), got, key, want)
+			g, w := texts(got, want)
+			return fmt.Sprintf("table %q has %s under %v, want %s", t.Name(), g, key, w)
 		}
 		return ""
 	}
@@ -98,7 +102,8 @@ func Rows[K comparable, V any](t *projection.Table[K, V], want map[K]V) Check {
 		if len(got)+len(want) == 0 || reflect.DeepEqual(got, want) {
 			return ""
 		}
-		return fmt.Sprintf("table %q has %+v, want %+v", t.Name(), got, want)
+		g, w := texts(got, want)
+		return fmt.Sprintf("table %q has %s, want %s", t.Name(), g, w)
 	}
 }
 
@@ -106,7 +111,8 @@ func Rows[K comparable, V any](t *projection.Table[K, V], want map[K]V) Check {
 func State[T any](v *projection.Value[T], want T) Check {
 	return func(*projection.Outcome) string {
 		if got := v.Get(); !reflect.DeepEqual(got, want) {
-			return fmt.Sprintf("%q is %+v, want %+v", v.Name(), got, want)
+			g, w := texts(got, want)
+			return fmt.Sprintf("%q is %s, want %s", v.Name(), g, w)
 		}
 		return ""
 	}
@@ -151,6 +157,7 @@ func Changes[K comparable, V any](t *projection.Table[K, V], want ...Move[K, V])
 		if len(got)+len(sorted) == 0 || reflect.DeepEqual(got, sorted) {
 			return ""
 		}
-		return fmt.Sprintf("table %q changed by %+v, want %+v", t.Name(), got, sorted)
+		g, w := texts(got, sorted)
+		return fmt.Sprintf("table %q changed by %s, want %s", t.Name(), g, w)
 	}
 }

@@ -3,6 +3,7 @@ package projectiontest
 import (
 	"errors"
 	"reflect"
+	"runtime/debug"
 	"testing"
 )
 
@@ -11,6 +12,8 @@ type Decision struct {
 	t      testing.TB
 	events []any
 	err    error
+	// panicked: the test has failed, and there is nothing else to say.
+	panicked bool
 }
 
 // Decide gives a decider a state and a command: a plain function, as package
@@ -21,7 +24,8 @@ func Decide[S, C any](t testing.TB, decide func(state S, cmd C) ([]any, error), 
 	func() {
 		defer func() {
 			if r := recover(); r != nil {
-				t.Errorf("the decider panicked at %+v: %v", when, r)
+				d.panicked = true
+				t.Errorf("the decider panicked at %+v: %v\n%s", when, r, debug.Stack())
 			}
 		}()
 		d.events, d.err = decide(given, when)
@@ -34,10 +38,12 @@ func Decide[S, C any](t testing.TB, decide func(state S, cmd C) ([]any, error), 
 func (d *Decision) Then(events ...any) {
 	d.t.Helper()
 	switch {
+	case d.panicked:
 	case d.err != nil:
 		d.t.Errorf("the command was rejected: %v", d.err)
 	case len(d.events)+len(events) > 0 && !reflect.DeepEqual(d.events, events):
-		d.t.Errorf("the events are %+v, want %+v", d.events, events)
+		g, w := eventTexts(d.events, events)
+		d.t.Errorf("the events are %s, want %s", g, w)
 	}
 }
 
@@ -46,11 +52,12 @@ func (d *Decision) Then(events ...any) {
 func (d *Decision) Rejects(target error) {
 	d.t.Helper()
 	switch {
+	case d.panicked:
 	case d.err == nil:
-		d.t.Errorf("the command was accepted, with the events %+v", d.events)
+		d.t.Errorf("the command was accepted, with the events %s", eventText(d.events))
 	case target != nil && !errors.Is(d.err, target):
 		d.t.Errorf("the command was rejected with %q, want %q", d.err, target)
 	case len(d.events) > 0:
-		d.t.Errorf("the command was rejected, with the events %+v beside", d.events)
+		d.t.Errorf("the command was rejected, with the events %s beside", eventText(d.events))
 	}
 }

@@ -3,7 +3,6 @@ package projectiontest
 import (
 	"fmt"
 	"maps"
-	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -17,8 +16,9 @@ const repeats = 8
 // Deterministic checks that the handlers depend on nothing but their tables
 // and the events: the commits are handled again and again, by projections that
 // build makes anew, and once where time.Now is in the year 2000. All rows, and
-// which tables each commit changes, must be the same. It finds the clock,
-// randomness, the order of maps, and state outside the tables.
+// what each commit changes in them, must be the same. It finds the clock,
+// randomness, the order of maps, and state outside the tables, as far as the
+// commits get to where these are used.
 //
 // It must not be called within a synctest bubble; build uses feeds that were
 // made before.
@@ -31,6 +31,9 @@ func Deterministic(t *testing.T, build func() []projection.Projection, commits .
 
 func determinism(t *testing.T, build func() []projection.Projection, commits []Commit) (problem string) {
 	t.Helper()
+	if len(commits) == 0 {
+		return "no commits are given: nothing was handled"
+	}
 	all := place(commits)
 	want, err := trace(build, all)
 	if err != nil {
@@ -67,7 +70,19 @@ func trace(build func() []projection.Projection, commits []placed) (map[string]s
 		if err != nil && stop == "" {
 			return nil, fmt.Errorf("%s: %w", c, err)
 		}
-		rows[fmt.Sprintf("step %d, %s", i+1, c)] = strings.TrimSpace("changes " + strings.Join(o.Changed(), ", ") + " " + stop)
+		step := fmt.Sprintf("step %*d, %s", len(fmt.Sprint(len(commits))), i+1, c)
+		if stop != "" {
+			rows[step] = stop
+		}
+		changes, err := r.Changes(o)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range changes {
+			for k, v := range d.Rows {
+				rows[fmt.Sprintf("%s, changes %s %s", step, d.Projection, k)] = v
+			}
+		}
 	}
 	state, err := rowsOf(r)
 	if err != nil {

@@ -37,7 +37,8 @@ func Wants[I any](o *effect.Outbox[I], intents ...I) Check {
 		if len(got)+len(intents) == 0 || reflect.DeepEqual(got, intents) {
 			return ""
 		}
-		return fmt.Sprintf("outbox %q wants %+v, want %+v", o.Name(), got, intents)
+		g, w := texts(got, intents)
+		return fmt.Sprintf("outbox %q wants %s, want %s", o.Name(), g, w)
 	}
 }
 
@@ -84,7 +85,8 @@ type Carried struct {
 func (c *Carried) Then(outcomes ...any) *Kit {
 	c.kit.t.Helper()
 	if len(c.outcomes)+len(outcomes) > 0 && !reflect.DeepEqual(c.outcomes, outcomes) {
-		c.kit.t.Errorf("the outcomes are %+v, want %+v", c.outcomes, outcomes)
+		g, w := eventTexts(c.outcomes, outcomes)
+		c.kit.t.Errorf("the outcomes are %s, want %s", g, w)
 	}
 	return c.kit
 }
@@ -109,7 +111,7 @@ func React[S any](k *Kit, m *process.Manager[S]) *Reacted {
 		for _, d := range due {
 			c := On(d.Feed, d.Key, d.Events...)
 			if err := k.run.step(c); err != nil && !errors.Is(err, projection.ErrNotRead) {
-				k.t.Fatalf("the reaction %s/%s %+v: %v", d.Feed.Name(), d.Key, d.Events, err)
+				k.t.Fatalf("the reaction %s/%s %s: %v", d.Feed.Name(), d.Key, eventText(d.Events), err)
 			}
 			k.Given(m.Outcomes(), d.ID, effect.Done{Attempts: 1})
 			r.commits = append(r.commits, c)
@@ -142,7 +144,7 @@ func (r *Reacted) Then(commits ...Commit) *Kit {
 
 func listed(commits []Commit) (s []string) {
 	for _, c := range commits {
-		s = append(s, fmt.Sprintf("%s/%s %+v", c.Feed.Name(), c.Key, c.Events))
+		s = append(s, fmt.Sprintf("%s/%s %s", c.Feed.Name(), c.Key, eventText(c.Events)))
 	}
 	return s
 }

@@ -108,7 +108,7 @@ func TestEffectsInTheKit(t *testing.T) {
 	k.Then(projectiontest.Waiting(outbox, 7, 0))
 	r.expect(t, `2 effects wait and 0 were given up, want 7 and 0`)
 	projectiontest.Carry(k, outbox, send, opts).Then(effect.Done{Attempts: 2})
-	r.expect(t, `the outcomes are [{Attempts:1}], want [{Attempts:2}]`)
+	r.expect(t, `the outcomes are [effect.Done{Attempts:1}], want [effect.Done{Attempts:2}]`)
 	k.When(orders, "ada", placed{"poison"}).Fails(errPoor)
 }
 
@@ -196,5 +196,5 @@ func TestReactionsDiffer(t *testing.T) {
 	r := &recorder{TB: t}
 	k := projectiontest.New(r, p).Given(orders, "ada", paid{})
 	projectiontest.React(k, p).Then(projectiontest.On(parcels, "bob", requested{}))
-	r.expect(t, "the reactions are [parcels/ada [{}]], want [parcels/bob [{}]]")
+	r.expect(t, "the reactions are [parcels/ada [projectiontest_test.requested{}]], want [parcels/bob [projectiontest_test.requested{}]]")
 }

@@ -1,6 +1,7 @@
 package projectiontest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -27,6 +28,11 @@ func (p placed) String() string {
 	return fmt.Sprintf("%s@%d %s %+v", p.Feed.Name(), p.seq, p.Key, p.Events)
 }
 
+// text is for people; String is what histories are recorded with.
+func (p placed) text() string {
+	return fmt.Sprintf("%s@%d %s %s", p.Feed.Name(), p.seq, p.Key, eventText(p.Events))
+}
+
 func place(commits []Commit) []placed {
 	seq := make(map[*eventlog.Feed]uint64)
 	out := make([]placed, len(commits))
@@ -46,6 +52,7 @@ func place(commits []Commit) []placed {
 // commits, in whatever way those of different feeds are interleaved: between
 // feeds there is no order. Within a feed they are in the order given. It tries
 // Rounds random interleavings; the seed is fixed, so a failure comes again.
+// Commits of one feed alone have no other order, and are refused.
 // A counter-example is made as small as it gets: two commits of different
 // feeds, one behind the other and the other way round, and of the rest what is
 // needed.
@@ -76,15 +83,18 @@ func (c *clash) String() string {
 	for i := range c.a {
 		mark := ""
 		if c.a[i].String() != c.b[i].String() {
-			mark = fmt.Sprintf("   | %s", c.b[i])
+			mark = "   | " + c.b[i].text()
 		}
-		fmt.Fprintf(&s, "\t%s%s\n", c.a[i], mark)
+		fmt.Fprintf(&s, "\t%s%s\n", c.a[i].text(), mark)
 	}
 	s.WriteString("lead to:" + c.diff)
 	return s.String()
 }
 
 func interleave(r *run, commits []placed, rnd *rand.Rand) (*clash, error) {
+	if len(commits) == 0 || !slices.ContainsFunc(commits, func(c placed) bool { return c.Feed != commits[0].Feed }) {
+		return nil, errors.New("commits of two feeds are needed: those of one have one order, so nothing would be tried")
+	}
 	want, err := play(r, commits)
 	if err != nil {
 		return nil, err

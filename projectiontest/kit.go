@@ -39,8 +39,9 @@ func On(feed *eventlog.Feed, key string, events ...any) Commit {
 // Kit steps commits through projections: Given what was, When something
 // comes, Then it shows. It isn't safe for concurrent use.
 type Kit struct {
-	t   testing.TB
-	run *run
+	t    testing.TB
+	run  *run
+	last *Result // of When, until the next step
 }
 
 // New makes a kit of fresh projections, all that read one another. The
@@ -51,20 +52,34 @@ func New(t testing.TB, projections ...projection.Projection) *Kit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Kit{t: t, run: r}
+	k := &Kit{t: t, run: r}
+	t.Cleanup(k.settle)
+	return k
+}
+
+// settle reports a failure that nobody has asked about, so that a When without
+// Then or Fails doesn't hide it.
+func (k *Kit) settle() {
+	if k.last != nil && k.last.err != nil && !k.last.asked {
+		k.t.Helper()
+		k.t.Errorf("a commit failed, and neither Then nor Fails was asked about it: %v", k.last.err)
+	}
+	k.last = nil
 }
 
 // Reset makes the projections empty, for the next case.
 func (k *Kit) Reset() *Kit {
+	k.settle()
 	k.run.reset()
 	return k
 }
 
 // Given applies a commit of these events, which must succeed.
 func (k *Kit) Given(feed *eventlog.Feed, key string, events ...any) *Kit {
+	k.settle()
 	if err := k.run.step(On(feed, key, events...)); err != nil {
 		k.t.Helper() // here, since it takes as long as a step does
-		k.t.Fatalf("given %s/%s %+v: %v", feed.Name(), key, events, err)
+		k.t.Fatalf("given %s/%s %s: %v", feed.Name(), key, eventText(events), err)
 	}
 	return k
 }
@@ -78,8 +93,10 @@ func (k *Kit) At(at time.Time) *Kit {
 // When applies a commit of these events; what it did is asked by Then or
 // Fails.
 func (k *Kit) When(feed *eventlog.Feed, key string, events ...any) *Result {
+	k.settle()
 	o, err := k.run.apply(On(feed, key, events...))
-	return &Result{t: k.t, outcome: o, err: err}
+	k.last = &Result{t: k.t, outcome: o, err: err}
+	return k.last
 }
 
 // Then checks the state.

@@ -50,10 +50,12 @@ func newBalances(accounts *eventlog.Feed, opts ...projection.TableOption) *proje
 // recorder is a test that only notes what it is told.
 type recorder struct {
 	testing.TB
-	said []string
+	said  []string
+	atEnd func()
 }
 
 func (r *recorder) Helper()                   {}
+func (r *recorder) Cleanup(f func())          { r.atEnd = f }
 func (r *recorder) Error(a ...any)            { r.said = append(r.said, fmt.Sprint(a...)) }
 func (r *recorder) Errorf(f string, a ...any) { r.said = append(r.said, fmt.Sprintf(f, a...)) }
 func (r *recorder) expect(t *testing.T, w string) {
@@ -108,6 +110,46 @@ func TestKitTellsWhatIsWrong(t *testing.T) {
 	k.Reset()
 	k.When(accounts, "ada", withdrawn{9}).Fails(projection.ErrClosed)
 	r.expect(t, `want "runtime closed"`)
+}
+
+// A failure that a case doesn't ask about is told, at the next step or at the
+// end.
+func TestFailureThatNobodyAskedAbout(t *testing.T) {
+	accounts, _ := feeds(t)
+	r := &recorder{TB: t}
+	k := projectiontest.New(r, newBalances(accounts))
+	for _, next := range []func(){
+		func() { k.Reset() },
+		func() { k.When(accounts, "ada", deposited{1}).Fails(nil) },
+		func() { r.atEnd() },
+	} {
+		k.Reset()
+		r.said = nil
+		k.When(accounts, "ada", withdrawn{9})
+		next()
+		if len(r.said) == 0 || !strings.Contains(r.said[0], "neither Then nor Fails") || !strings.Contains(r.said[0], errPoor.Error()) {
+			t.Errorf("it said %q", r.said)
+		}
+	}
+}
+
+// What is printed alike is told apart.
+func TestMessagesTellTypesApart(t *testing.T) {
+	accounts, _ := feeds(t)
+	odd := projection.NewTable[string, []int]("odd")
+	projection.On(odd, accounts, func(tx *projection.Tx[string, []int], e eventlog.Event, d deposited) error {
+		tx.Put(e.Key, []int{})
+		return nil
+	})
+	r := &recorder{TB: t}
+	k := projectiontest.New(r, odd).Given(accounts, "ada", deposited{5})
+	k.Then(projectiontest.Row(odd, "ada", nil))
+	r.expect(t, `has []int{} under ada, want []int(nil)`)
+	decide := func(int, int) ([]any, error) { return []any{deposited{5}, withdrawn{1}}, nil }
+	projectiontest.Decide(r, decide, 0, 0).Then(withdrawn{5}, withdrawn{1})
+	r.expect(t, `the events are [projectiontest_test.deposited{Cents:5} projectiontest_test.withdrawn{Cents:1}], want [projectiontest_test.withdrawn{Cents:5} `)
+	projectiontest.Decide(r, decide, 0, 0).Then(&deposited{5}, withdrawn{1})
+	r.expect(t, `want [*projectiontest_test.deposited&{Cents:5} `)
 }
 
 func TestTimeIsTheEvents(t *testing.T) {

@@ -54,6 +54,10 @@ func TestInterleavings(t *testing.T) {
 	f := newTwo(t)
 	Interleavings(t, f.commits(), f.table(true)) // nothing above 5: it adds
 
+	if c, err := interleave(nil, place([]Commit{On(f.sets, "a", set{1}), On(f.sets, "a", set{2})}), nil); err == nil || !strings.Contains(err.Error(), "two feeds") {
+		t.Errorf("of one feed: %v, %v", c, err)
+	}
+
 	// One event that replaces: the counter-example is it and one other.
 	commits := append(f.commits(), On(f.sets, "b", set{9}))
 	commits = append(commits, f.commits()...)
@@ -116,6 +120,25 @@ func TestDeterministic(t *testing.T) {
 			t.Errorf("%s: %q", what, problem)
 		}
 	}
+
+	// What a later commit hides: readers of the table were told it.
+	passing := build(func(tx *projection.Tx[string, int64], n int64) { tx.Put("n", n*rand.Int64()) })
+	if problem := determinism(t, passing, []Commit{On(f.sets, "k", set{1}), On(f.sets, "k", set{0})}); !strings.Contains(problem, "step 1, sets@1 k [{N:1}], changes odd n: ") {
+		t.Errorf("what the last commit hides: %q", problem)
+	}
+	if problem := determinism(t, passing, nil); !strings.Contains(problem, "no commits") {
+		t.Errorf("nothing: %q", problem)
+	}
+}
+
+func TestDifferenceIsShort(t *testing.T) {
+	a, b := map[string]string{}, map[string]string{}
+	for i := range 100 {
+		a[fmt.Sprint("row ", i)], b[fmt.Sprint("row ", i)] = "1", fmt.Sprint(1+i/50)
+	}
+	if d := difference(a, b); strings.Count(d, "\n") != maxDifferences+1 || !strings.HasSuffix(d, "and 40 more") {
+		t.Errorf("it is %q", d)
+	}
 }
 
 func TestRecorded(t *testing.T) {
@@ -139,6 +162,8 @@ func TestRecorded(t *testing.T) {
 		{try(true, true, commits, projection.Version(1)), ""},
 		{try(true, false, commits, projection.Version(1)), ""},
 		{try(false, false, commits, projection.Version(1)), "\n\t- "},
+		{try(false, true, commits), "has version 0, and is recorded with 1"},
+		{try(false, false, nil), "no commits"},
 	} {
 		if (step.want == "") != (step.got == "") || !strings.Contains(step.got, step.want) {
 			t.Errorf("step %d: %q, want %q", i, step.got, step.want)

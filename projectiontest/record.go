@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,6 +70,9 @@ func recorded(file string, commits []Commit, projections []projection.Projection
 		switch {
 		case !ok:
 			errs = append(errs, fmt.Errorf("%s: projection %q is recorded, and not given", file, name))
+		case version != was.versions[name] && !higher(version, was.versions[name]):
+			errs = append(errs, fmt.Errorf("%s: projection %q has version %s, and is recorded with %s: a version that was used is never used again; raise it by projection.Version",
+				file, name, version, was.versions[name]))
 		case version != was.versions[name]:
 			raised = true
 		case !slices.Equal(was.rows[name], now.rows[name]):
@@ -88,6 +92,13 @@ func recorded(file string, commits []Commit, projections []projection.Projection
 	return nil
 }
 
+// higher compares versions; one that isn't a number is below all.
+func higher(a, b string) bool {
+	x, err := strconv.ParseUint(a, 10, 64)
+	y, other := strconv.ParseUint(b, 10, 64)
+	return err == nil && (other != nil || x > y)
+}
+
 // lines shows what was and what is.
 func lines(was, now []string) string {
 	var s strings.Builder
@@ -105,6 +116,9 @@ func lines(was, now []string) string {
 }
 
 func recordOf(commits []Commit, projections []projection.Projection) (*record, error) {
+	if len(commits) == 0 {
+		return nil, errors.New("no commits are given: there is nothing to record")
+	}
 	r, err := newRun(projections)
 	if err != nil {
 		return nil, err

@@ -24,18 +24,28 @@ func rowsOf(r *run) (map[string]string, error) {
 	return rows, nil
 }
 
+// maxDifferences is how many rows that differ are shown.
+const maxDifferences = 10
+
 // difference says how two states differ, "" where they don't.
 func difference(a, b map[string]string) string {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
 	var s strings.Builder
+	n := 0
 	for _, k := range slices.Sorted(maps.Keys(all)) {
 		x, inA := a[k]
 		y, inB := b[k]
 		if x == y && inA == inB {
 			continue
 		}
+		if n++; n > maxDifferences {
+			continue
+		}
 		fmt.Fprintf(&s, "\n\t%s: %s, and %s", k, orNone(x, inA), orNone(y, inB))
+	}
+	if n > maxDifferences {
+		fmt.Fprintf(&s, "\n\tand %d more", n-maxDifferences)
 	}
 	return s.String()
 }

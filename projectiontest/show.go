@@ -1,0 +1,35 @@
+package projectiontest
+
+import (
+	"fmt"
+	"strings"
+)
+
+// texts are those of two values that aren't equal; where they look alike, with
+// their types.
+func texts(got, want any) (g, w string) {
+	if g, w = fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
+		return g, w
+	}
+	return fmt.Sprintf("%#v", got), fmt.Sprintf("%#v", want)
+}
+
+// eventTexts are those of two lists of events that aren't equal. Their types
+// are told, which are most of what an event says.
+func eventTexts(got, want []any) (g, w string) {
+	if g, w = eventText(got), eventText(want); g != w {
+		return g, w
+	}
+	return fmt.Sprintf("%#v", got), fmt.Sprintf("%#v", want)
+}
+
+func eventText(events []any) string {
+	var s strings.Builder
+	for i, e := range events {
+		if i > 0 {
+			s.WriteByte(' ')
+		}
+		fmt.Fprintf(&s, "%T%+v", e, e)
+	}
+	return "[" + s.String() + "]"
+}
