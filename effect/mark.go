@@ -15,11 +15,26 @@ type marking struct {
 	last uint64            // sequence of the last mark
 }
 
-// passes says whether an effect belongs to a time of which all effects have
+// passes says whether an effect was stated in a time of which all effects have
 // ended: so it wasn't among them, and another version or interleaving states
-// it. One of which there is any outcome was.
-func (m *marking) passes(feed *string, seq, last uint64) bool {
-	return last == 0 && seq <= m.from[*feed]
+// it. One of which there is any outcome was. It counts how far all feeds had
+// come: what one process states for an event of one feed, when that of another
+// was there, another process may state for the latter.
+func (m *marking) passes(at map[string]uint64, last uint64) bool {
+	if last != 0 {
+		return false
+	}
+	for feed, seq := range at {
+		if seq > m.from[feed] {
+			return false
+		}
+	}
+	return true
+}
+
+// passed is passes of a row.
+func (r *runner[I]) passed(id string, row *record[I]) bool {
+	return r.mark.passes(r.o.statedAt(id, row), row.Last)
 }
 
 // begin waits until the table includes all outcomes of whoever held the lease
@@ -61,8 +76,8 @@ func (r *runner[I]) positions() map[string]uint64 {
 // has come, but not up to any effect that is still pending.
 func (r *runner[I]) ended() map[string]uint64 {
 	at := r.positions() // before the rows: they include it
-	for _, row := range r.o.table.All() {
-		if row.Stated && row.Status == pending && !r.mark.passes(&row.Feed, row.Seq, row.Last) {
+	for id, row := range r.o.table.All() {
+		if row.Stated && row.Status == pending && !r.passed(id, &row) {
 			at[row.Feed] = min(at[row.Feed], row.Seq-1)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -28,6 +29,9 @@ type Outbox[I any] struct {
 	table    *projection.Table[string, record[I]]
 	outcomes *eventlog.Feed
 	tx       Tx[I]
+
+	mu     sync.Mutex
+	stated map[string]map[string]uint64 // see note
 }
 
 // New makes an outbox of intents of type I, which must be storable in
@@ -65,8 +69,42 @@ func (o *Outbox[I]) Outcomes() *eventlog.Feed { return o.outcomes }
 // Err is nil while the projection runs, else why it stopped.
 func (o *Outbox[I]) Err() error { return o.table.Err() }
 
+// note keeps how far the feeds had come where an effect was stated. It isn't in
+// the row: between feeds there is no order, so it differs between processes and
+// replays, and rows don't. Of rows from a snapshot it isn't known.
+func (o *Outbox[I]) note(id string, cause projection.Cause) {
+	at := o.table.At().Map() // before this commit
+	delete(at, o.outcomes.Name())
+	if at[cause.Feed] = cause.Seq; len(at) < 2 {
+		return // the row's own position says it all
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stated == nil {
+		o.stated = make(map[string]map[string]uint64)
+	}
+	o.stated[id] = at
+}
+
+// statedAt returns that, or the position of the row's commit.
+func (o *Outbox[I]) statedAt(id string, r *record[I]) map[string]uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if at := o.stated[id]; at[r.Feed] == r.Seq {
+		return at
+	}
+	return map[string]uint64{r.Feed: r.Seq}
+}
+
+func (o *Outbox[I]) forget(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.stated, id)
+}
+
 // Tx is how a handler states intents. It is valid while the handler runs.
 type Tx[I any] struct {
+	o     *Outbox[I]
 	tx    *projection.Tx[string, record[I]]
 	id    string // what the intents' IDs begin with
 	key   string
@@ -99,6 +137,9 @@ func (t *Tx[I]) WantAt(name string, notBefore time.Time, intent I) {
 	r.Intent, r.Stated, r.Key, r.NotBefore = intent, true, t.key, notBefore
 	r.Feed, r.Seq, r.Time = t.cause.Feed, t.cause.Seq, t.cause.Time
 	t.tx.Put(id, r)
+	if r.Last == 0 {
+		t.o.note(id, t.cause)
+	}
 }
 
 // token makes a part of an ID that headers and subjects can hold; different
@@ -145,7 +186,7 @@ func On[I, D any](o *Outbox[I], feed *eventlog.Feed, fn func(tx *Tx[I], e eventl
 		return
 	}
 	projection.On(o.table, feed, func(tx *projection.Tx[string, record[I]], e eventlog.Event, d D) error {
-		o.tx = Tx[I]{tx: tx, id: eventID(e), key: e.Key, cause: projection.Cause{Feed: e.Feed, Seq: e.Seq, Time: e.Time}}
+		o.tx = Tx[I]{o: o, tx: tx, id: eventID(e), key: e.Key, cause: projection.Cause{Feed: e.Feed, Seq: e.Seq, Time: e.Time}}
 		return errors.Join(fn(&o.tx, e, d), o.tx.err)
 	})
 }
@@ -166,7 +207,7 @@ func OnChange[I any, K comparable, V any](o *Outbox[I], src projection.Relation[
 		if err != nil {
 			return fmt.Errorf("effect: key %+v: %w", c.Key, err)
 		}
-		o.tx = Tx[I]{tx: tx, id: fmt.Sprintf("%s@%d/%s/%s", c.Cause.Feed, c.Cause.Seq, src.Name(), key), key: c.Cause.Key, cause: c.Cause}
+		o.tx = Tx[I]{o: o, tx: tx, id: fmt.Sprintf("%s@%d/%s/%s", c.Cause.Feed, c.Cause.Seq, src.Name(), key), key: c.Cause.Key, cause: c.Cause}
 		return errors.Join(fn(&o.tx, c), o.tx.err)
 	})
 }

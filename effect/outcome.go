@@ -97,6 +97,7 @@ func handle[I, D any](o *Outbox[I], change func(*record[I], D)) {
 		r := tx.Value(e.Key)
 		change(&r, d)
 		r.Last, r.Since = e.Seq, e.Time
+		o.forget(e.Key)
 		if r.Status == ended && r.Stated {
 			tx.Delete(e.Key)
 		} else {

@@ -220,7 +220,7 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (again time.Duration) {
 		return 0 // the table's change is on its way
 	}
 	outcome := any(Passed{Version: r.o.version})
-	if !r.mark.passes(&row.Feed, row.Seq, row.Last) {
+	if !r.passed(j.id, &row) {
 		err := carry(ctx, effectOf(j.id, &row), r.do, r.opts.Timeout)
 		if err != nil && ctx.Err() != nil {
 			return r.opts.Backoff // it was interrupted

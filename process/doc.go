@@ -27,9 +27,10 @@
 //   - An order between events of several feeds that don't follow from one
 //     another: a replay may bring them in another one than they were first
 //     handled in. Let the state note what has come ("paid", "packed") and decide
-//     on that, so that each order leads to the same one. What a replay would do anew for events whose reactions had all
-//     ended is passed over; without such a mark (within Options.MarkEvery before
-//     a crash, and while an older reaction is pending) it is done.
+//     on that, so that each order leads to the same one. What a replay would do
+//     anew for events whose reactions had all ended is passed over; without such
+//     a mark (within Options.MarkEvery before a crash, and while an older
+//     reaction is pending) it is done.
 //   - An order among reactions: what has to be in order goes into one commit,
 //     or waits for an event.
 //   - That a timer that was set doesn't fire because the state moved on: look
@@ -40,5 +41,8 @@
 //     clock's.
 //
 // Reactions are effects (package effect), so those that can't be appended are
-// retried, and given up in the end: Reactions lists them.
+// retried, and given up in the end: Parked lists them, for Retry and Drop.
+//
+// Files: process.go (steps), run.go (appends), parked.go, rehearse.go (without a
+// log).
 package process

@@ -111,21 +111,6 @@ func (m *Manager[S]) State(key string) (s S, ok bool) {
 // Timers is the feed of timers that have fired.
 func (m *Manager[S]) Timers() *eventlog.Feed { return m.timers }
 
-// Reactions is what isn't carried out yet, and what was given up: its ID names
-// the step.
-func (m *Manager[S]) Reactions() (pending int, parked []string) {
-	for _, p := range m.outbox.Parked() {
-		parked = append(parked, p.ID+": "+p.Error)
-	}
-	return m.outbox.Pending(), parked
-}
-
-// Retry lets a reaction that was given up be attempted again; see
-// effect.Outbox.Retry.
-func (m *Manager[S]) Retry(ctx context.Context, id, by string) error {
-	return m.outbox.Retry(ctx, id, by)
-}
-
 // On lets a manager react to events of a type. keyOf says which of its keys an
 // event is for; nil is the event's own key, and "" none. For both functions,
 // the duties of a handler hold (projection.On): they carry nothing out.
@@ -230,8 +215,17 @@ func (s *Step[S]) End() {
 // then (eventlog.Draft.Seen), so that who reads it together with that, this
 // manager included, handles it behind that, live and at every replay.
 func (s *Step[S]) Append(feed *eventlog.Feed, key string, events ...any) {
-	if feed == nil || s.m.feeds[feed.Name()] != feed || len(events) == 0 {
-		s.err = errors.Join(s.err, fmt.Errorf("process %q: %w: append to a feed that New wasn't given, or of nothing", s.m.name, ErrInvalid))
+	var problem string
+	switch {
+	case feed == nil:
+		problem = "append to a nil feed"
+	case s.m.feeds[feed.Name()] != feed:
+		problem = fmt.Sprintf("append to feed %q, which New wasn't given: name it there", feed.Name())
+	case len(events) == 0:
+		problem = fmt.Sprintf("append of no events to %s/%s", feed.Name(), key)
+	}
+	if problem != "" {
+		s.err = errors.Join(s.err, fmt.Errorf("process %q: %w: %s", s.m.name, ErrInvalid, problem))
 		return
 	}
 	a := action{Feed: feed.Name(), Key: key}

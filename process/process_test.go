@@ -194,8 +194,8 @@ func TestReactionsAndTimers(t *testing.T) {
 		o.run()
 		bubble.Pass(2 * late)
 		o.counts("replayed", 3, 2)
-		if pending, parked := o.p.Reactions(); pending != 0 || len(parked) != 0 {
-			t.Errorf("%d are pending, %q given up", pending, parked)
+		if pending, parked := o.p.Pending(), o.p.Parked(); pending != 0 || len(parked) != 0 {
+			t.Errorf("%d are pending, %+v given up", pending, parked)
 		}
 		o.close()
 	})
