@@ -96,7 +96,7 @@ func TestImportFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("fifteen feeds, each with losses that are waited for; TestImport and TestImportResumed run")
 	}
-	log, err := Open(t.Context(), Options{App: "faults", Memory: true, RequestTimeout: 80 * time.Millisecond, ResolveTimeout: 15 * time.Second})
+	log, err := Open(t.Context(), Options{App: "faults", Memory: true, RequestTimeout: 80 * time.Millisecond, ResolveTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

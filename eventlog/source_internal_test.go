@@ -79,8 +79,10 @@ type standalone struct {
 	users []*server.User
 }
 
-func newStandalone(t *testing.T) *standalone {
-	s := &standalone{t: t, dir: t.TempDir(), port: server.RANDOM_PORT}
+func newStandalone(t *testing.T) *standalone { return standaloneOn(t, t.TempDir()) }
+
+func standaloneOn(t *testing.T, dir string) *standalone {
+	s := &standalone{t: t, dir: dir, port: server.RANDOM_PORT}
 	s.start()
 	t.Cleanup(s.stop)
 	return s
@@ -325,11 +327,19 @@ func TestSourceRestart(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for a connection to come back")
 	}
+	const n = 25_000 // more than is asked for ahead, in number and in bytes
+	full := newStandalone(t)
+	f := full.feed()
+	grow(t, f, n, 800)
+	_ = f.log.Close()
+	full.stop()
 	eachSource(t, func(t *testing.T, open func(t *testing.T, f *Feed, after uint64) source) {
-		srv := newStandalone(t)
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(full.dir)); err != nil {
+			t.Fatal(err)
+		}
+		srv := standaloneOn(t, dir)
 		f := srv.feed()
-		const n = 25_000 // more than is asked for ahead, in number and in bytes
-		grow(t, f, n, 800)
 		s := open(t, f, 0)
 		defer s.close()
 		msgs, err := s.next(t.Context())

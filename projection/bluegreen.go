@@ -3,6 +3,7 @@ package projection
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,9 @@ import (
 // that run the same BlueGreen within seconds. When green is to stay, the next
 // program has it alone, with the same version: it finds its snapshots. A
 // program with blue alone finds blue's.
+//
+// Each version has a failure policy of its own (OnFailure), and sets aside for
+// itself: Parked.Version says which one did.
 //
 // The version that doesn't serve holds up nothing: Start, Wait, Ready and
 // Healthy don't look at it, and where it stops, or can't be restored, the
@@ -41,7 +45,7 @@ func (b *BlueGreen[P]) projections() (string, []*node) {
 	if b == nil {
 		return "", nil
 	}
-	return b.s.name, []*node{b.s.nodes[blueSide], b.s.nodes[greenSide]}
+	return b.s.name, slices.Concat(b.s.parts[:]...)
 }
 
 func (b *BlueGreen[P]) switched() *switching { return b.s }
@@ -80,7 +84,10 @@ type Build struct {
 	// Remaining is how long the rest takes at the speed until now: 0 when it is
 	// Ready, -1 where nothing is known yet.
 	Remaining time.Duration
-	Err       error // why it stopped; nil while it runs
+	// Parked is how many commits it has set aside, by its OnFailure, or has a
+	// record of.
+	Parked int
+	Err    error // why it stopped; nil while it runs
 }
 
 // Build returns how the version beside is doing; the zero Build before Start.
@@ -93,6 +100,9 @@ func (s *switching) build() Build {
 		return Build{}
 	}
 	b := Build{Live: s.nodes[live].version, Beside: n.version}
+	if n.park != nil {
+		b.Parked = n.park.t.size()
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for feed, target := range u.target {
@@ -121,6 +131,8 @@ func (b Build) String() string {
 	switch {
 	case b.Err != nil:
 		return fmt.Sprintf("version %d serves; version %d: %v", b.Live, b.Beside, b.Err)
+	case b.Ready && b.Parked > 0:
+		return fmt.Sprintf("version %d serves; version %d is ready, but for %d commits that are set aside", b.Live, b.Beside, b.Parked)
 	case b.Ready:
 		return fmt.Sprintf("version %d serves; version %d is ready", b.Live, b.Beside)
 	case b.Remaining < 0:

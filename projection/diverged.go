@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -123,12 +124,12 @@ func (rt *Runtime) compareOthers(ctx context.Context) {
 func (u *unit) compare(found []snapshot.Candidate) (diverged []*DivergedError) {
 	u.mu.Lock()
 	var fresh []*DivergedError
-	for _, c := range found {
+	for i, c := range found {
 		if c.Manifest == nil {
 			continue
 		}
 		for _, n := range u.nodes {
-			d := n.compare(c.Manifest)
+			d := n.compare(c.Manifest, found[:i])
 			if d == nil {
 				continue
 			}
@@ -148,18 +149,40 @@ func (u *unit) compare(found []snapshot.Candidate) (diverged []*DivergedError) {
 
 // compare returns how a snapshot's state differs from the node's at that
 // timeframe, nil where it doesn't as far as is known.
-func (n *node) compare(m *snapshot.Manifest) *DivergedError {
+//
+// Retrying and dropping parked commits changes a state at its place. So this
+// process may have had several there, and of the snapshots of one place the
+// newest counts.
+func (n *node) compare(m *snapshot.Manifest, newer []snapshot.Candidate) (d *DivergedError) {
 	member, ok := m.Member(n.name)
 	theirs, known := snapshot.DigestFrom(member.Digest)
 	if !ok || !known || member.Version != n.version || member.Codec != n.codec.Name() || member.Meaning != n.meaning() {
 		return nil
 	}
-	for _, s := range n.seen {
-		if s.at.Equal(member.At) && s.digest != theirs && sameHistory(s.at, s.tag, m.Tag) {
-			return &DivergedError{Projection: n.name, At: s.at, Ours: s.digest, Theirs: theirs, Snapshot: m.ID}
+	resolved := n.parks()
+	for _, c := range newer {
+		if c.Manifest == nil || !resolved {
+			continue
+		}
+		if later, ok := c.Manifest.Member(n.name); ok && later.At.Equal(member.At) {
+			return nil
 		}
 	}
-	return nil
+	for _, s := range n.seen {
+		switch {
+		case !s.at.Equal(member.At) || !sameHistory(s.at, s.tag, m.Tag):
+		case s.digest != theirs && d == nil:
+			d = &DivergedError{Projection: n.name, At: s.at, Ours: s.digest, Theirs: theirs, Snapshot: m.ID}
+		case s.digest == theirs && resolved:
+			return nil
+		}
+	}
+	return d
+}
+
+// parks says whether the node, or what it reads, may set commits aside.
+func (n *node) parks() bool {
+	return n.park != nil || slices.ContainsFunc(n.ups, func(e *edge) bool { return e.from.parks() })
 }
 
 // sameHistory reports whether both tags name the same messages at a timeframe:

@@ -154,6 +154,40 @@ func TestParkingIsSavedSoon(t *testing.T) {
 	}
 }
 
+// What is retried changes a state at its place, and isn't taken for another
+// process's that differs: not now, and not after a restart.
+func TestRetriedIsNoDivergence(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	start := func(fail func(eventlog.Event, deposited) error) (*fragile, *projection.Runtime) {
+		f := b.fragile(fail, projection.OnFailure(projection.FailurePolicy{Then: projection.ParkCommit}))
+		low := projection.Map("low", f.Table, func(_ string, v int64) int64 { return -v })
+		return f, b.start(t, projection.Config{Snapshots: projection.Policy{MinInterval: 1}}, f, low)
+	}
+	f, rt := start(atPoison)
+	wait(t, rt, b.append(t, "ada", deposited{666}))
+	for statusOf(t, rt, "fragile").Snapshots.Saves == 0 {
+		if err := rt.Ready(ctx, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.heal()
+	if n, err := rt.RetryParked(ctx); n != 1 || err != nil {
+		t.Fatalf("retry: %d, %v", n, err)
+	}
+	if err := rt.CompareSnapshots(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, rt = start(never)
+	expect(t, f.Table, map[string]int64{"ada": 666})
+	if err := rt.CompareSnapshots(ctx); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+}
+
 // What is decided about parked commits has to last, so only the process that
 // saves may decide it.
 func TestOnlyTheOwnerRetries(t *testing.T) {

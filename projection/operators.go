@@ -79,7 +79,7 @@ func Aggregate[K comparable, V any, G comparable, A any](
 				row, there := tx.Get(g)
 				switch {
 				case !there:
-					return fmt.Errorf("%w: the row of key %v was never put into group %v: the functions of Aggregate must depend on their arguments alone, and Version be raised when they change", ErrNotDerived, c.Key, g)
+					return neverGrouped("Aggregate", c.Key, g)
 				case row.Rows == 1:
 					tx.Delete(g)
 				default:
@@ -113,10 +113,13 @@ func Distinct[K comparable, V any, G comparable](name string, src Relation[K, V]
 	OnChange(t, src, func(tx *Tx[G, int], c Change[K, V]) error {
 		if c.Had {
 			if g, ok := group(c.Key, c.Old); ok {
-				if n := tx.Value(g); n > 1 {
-					tx.Put(g, n-1)
-				} else {
+				switch n := tx.Value(g); n {
+				case 0:
+					return neverGrouped("Distinct", c.Key, g)
+				case 1:
 					tx.Delete(g)
+				default:
+					tx.Put(g, n-1)
 				}
 			}
 		}
@@ -128,4 +131,8 @@ func Distinct[K comparable, V any, G comparable](name string, src Relation[K, V]
 		return nil
 	})
 	return t
+}
+
+func neverGrouped(operator string, key, group any) error {
+	return fmt.Errorf("%w: the row of key %v was never put into group %v: the functions of %s must depend on their arguments alone, and Version be raised when they change", ErrNotDerived, key, group, operator)
 }

@@ -13,12 +13,15 @@ import (
 // Parked is a commit that a table's FailurePolicy has set aside, or skipped.
 type Parked struct {
 	Projection string
-	Position   eventlog.Position // of the event that failed; of the commit where Waiting
-	Key        string
-	Type       string // of the event that failed; "" where Waiting, or a change of Upstream was handled
-	Upstream   string // the table whose change was handled; "" for an event
-	ID         string // of the commit
-	Time       time.Time
+	// Version is the projection's: the two versions of a BlueGreen set aside
+	// each for itself, and both are listed.
+	Version  uint64
+	Position eventlog.Position // of the event that failed; of the commit where Waiting
+	Key      string
+	Type     string // of the event that failed; "" where Waiting, or a change of Upstream was handled
+	Upstream string // the table whose change was handled; "" for an event
+	ID       string // of the commit
+	Time     time.Time
 	// Err is the last failure's text and Stack a panic's, both cut to 4 KiB;
 	// Attempts how often it was tried.
 	Err, Stack string
@@ -103,7 +106,7 @@ func (p *parking) add(c *eventlog.Commit, r parkedRow) error {
 		r.Commit = bytes.Clone(c.AppendStored(nil))
 	}
 	p.put(r)
-	p.told = append(p.told, r.public(p.t.n.of.name))
+	p.told = append(p.told, r.public(p.t.n.of))
 	return nil
 }
 
@@ -141,9 +144,9 @@ func cut(s string) string {
 	return s
 }
 
-func (r *parkedRow) public(projection string) Parked {
+func (r *parkedRow) public(of *node) Parked {
 	return Parked{
-		Projection: projection, Position: eventlog.Position{Feed: r.Feed, Seq: r.Seq, Index: r.Index},
+		Projection: of.name, Version: of.version, Position: eventlog.Position{Feed: r.Feed, Seq: r.Seq, Index: r.Index},
 		Key: r.Key, Type: r.Type, Upstream: r.Upstream, ID: r.ID, Time: r.Time, Err: r.Err, Stack: r.Stack,
 		Attempts: r.Attempts, Since: r.Since, Waiting: r.Waiting, Skipped: r.Skipped,
 	}
@@ -159,12 +162,12 @@ func (rt *Runtime) Parked() []Parked {
 				continue
 			}
 			for _, r := range n.park.t.All() {
-				out = append(out, r.public(n.name))
+				out = append(out, r.public(n))
 			}
 		}
 	}
 	slices.SortFunc(out, func(a, b Parked) int {
-		return cmp.Or(cmp.Compare(a.Projection, b.Projection), cmp.Compare(a.Position.Feed, b.Position.Feed), cmp.Compare(a.Position.Seq, b.Position.Seq))
+		return cmp.Or(cmp.Compare(a.Projection, b.Projection), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Position.Feed, b.Position.Feed), cmp.Compare(a.Position.Seq, b.Position.Seq))
 	})
 	return out
 }

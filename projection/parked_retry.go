@@ -59,7 +59,7 @@ func (rt *Runtime) resolve(ctx context.Context, what string, parked []Parked, do
 	var nodes []*node
 	var errs []error
 	for _, p := range parked {
-		n := rt.parkingOf(p.Projection)
+		n := rt.parkingOf(p)
 		if n == nil {
 			errs = append(errs, fmt.Errorf("%w: nothing of %q can be parked", ErrInvalid, p.Projection))
 			continue
@@ -95,10 +95,13 @@ func (rt *Runtime) resolve(ctx context.Context, what string, parked []Parked, do
 	return nil
 }
 
-func (rt *Runtime) parkingOf(projection string) *node {
+// parkingOf is the node that has set a commit aside. Where there are two
+// versions of it, that one's; else its version isn't asked for.
+func (rt *Runtime) parkingOf(p Parked) *node {
 	for _, u := range rt.units {
 		for _, n := range u.nodes {
-			if n.name == projection && n.park != nil {
+			two := slices.ContainsFunc(rt.pairs, func(s *switching) bool { return slices.Contains(s.nodes[:], n) })
+			if n.name == p.Projection && n.park != nil && (!two || n.version == p.Version) {
 				return n
 			}
 		}
@@ -158,6 +161,10 @@ func (u *unit) retry(n *node, rows []parkedRow) (applied int, err error) {
 		if again != nil {
 			failed[e] = true
 			err = errors.Join(err, fmt.Errorf("%s: %w", eventlog.Position{Feed: r.Feed, Seq: r.Seq}, again))
+			if n.torn() != nil {
+				u.halted(n)
+				return applied, errors.Join(err, n.stopped)
+			}
 			continue
 		}
 		applied++
@@ -191,6 +198,9 @@ func (g *group) redo(u *unit, f *eventlog.Feed, n *node, c *eventlog.Commit, r p
 		}
 		n.park.put(r)
 		n.park.t.commit()
+		if torn := n.torn(); torn != nil {
+			n.halt(&StoppedError{Projection: n.name, Position: c.Position(), Type: r.Type, Err: errors.Join(err, torn), Stack: g.stack})
+		}
 		g.stack = ""
 		if at != n {
 			return fmt.Errorf("table %q, behind it: %w", at.name, err)

@@ -128,6 +128,9 @@ func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Diges
 		if buf, err = c.t.keys.append(buf, row.key); err != nil {
 			return nil, digest, fmt.Errorf("key %v: %w", row.key, err)
 		}
+		if size := len(buf) - from; size > snapshot.MaxKey { // the store would refuse the whole unit
+			return nil, digest, fmt.Errorf("a key of %d bytes, of which %d can be stored: %.40q...", size, snapshot.MaxKey, buf[from:])
+		}
 		ch := snapshot.Change{Key: take(from), Deleted: row.gone}
 		if !row.gone {
 			from = len(buf)

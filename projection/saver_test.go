@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/projection"
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -262,6 +264,33 @@ func TestProgressAndBackground(t *testing.T) {
 }
 
 // Start gives up with its context, and leaves nothing running.
+// A key that is too long for the store keeps its own table from being saved,
+// and no other of the unit.
+func TestKeyTooLongToStore(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	tables := func() (fine *projection.Table[string, int64], long *projection.Table[string, int]) {
+		long = projection.NewTable[string, int]("long")
+		projection.On(long, b.accounts, func(tx *projection.Tx[string, int], e eventlog.Event, _ deposited) error {
+			tx.Put(strings.Repeat(e.Key, 1<<16+1), 1)
+			return nil
+		})
+		return b.balances(), long
+	}
+	fine, long := tables()
+	rt := b.start(t, projection.Config{}, projection.NewUnit("unit", fine, long))
+	if err := rt.Wait(logtest.Context(t), b.append(t, "a", deposited{1})); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Close(); err == nil || !strings.Contains(err.Error(), `"long": a key of 65537 bytes, of which 65536 can be stored: "aaa`) {
+		t.Error(err)
+	}
+	fine, long = tables()
+	rt = b.start(t, projection.Config{Snapshots: projection.Policy{NotOnClose: true}}, projection.NewUnit("unit", fine, long))
+	if got := sources(t, rt, "balances", "long"); got != "snapshot replay" || long.Len() != 1 {
+		t.Errorf("restored from %s, %d rows", got, long.Len())
+	}
+}
+
 func TestStartCancelled(t *testing.T) {
 	b := openBank(t, logtest.Options(t))
 	b.append(t, "k", deposited{1})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ func besideName(name string, version uint64) string { return fmt.Sprintf("%s--v%
 type switching struct {
 	name  string
 	nodes [2]*node
+	parts [2][]*node   // each node with the table of what it has set aside
 	live  atomic.Int32 // a side
 
 	mu    sync.Mutex // one switch at a time
@@ -40,13 +42,11 @@ func newSwitching(blue, green Projection) *switching {
 	var p problems
 	for i, pr := range []Projection{blue, green} {
 		name, nodes := pr.projections()
-		if len(nodes) > 0 && nodes[0].park != nil {
-			p.add("%q can park: a BlueGreen takes projections whose OnFailure is Stop", name)
-		} else if len(nodes) != 1 {
+		if !single(nodes) {
 			p.add("a BlueGreen of unit %q: it takes single projections", name)
 			nodes = []*node{{name: name, started: true}} // Start isn't reached
 		}
-		s.nodes[i] = nodes[0]
+		s.nodes[i], s.parts[i] = nodes[0], nodes
 	}
 	b, g := s.nodes[blueSide], s.nodes[greenSide]
 	s.name = b.name
@@ -60,6 +60,11 @@ func newSwitching(blue, green Projection) *switching {
 	}
 	b.problems = append(b.problems, p...)
 	return s
+}
+
+// single says whether nodes are one projection's: it, and what it sets aside.
+func single(nodes []*node) bool {
+	return len(nodes) > 0 && !slices.ContainsFunc(nodes[1:], func(n *node) bool { return n.of != nodes[0] })
 }
 
 // begin tells the pair its units, in a runtime that starts.

@@ -65,17 +65,19 @@ func (u *unit) orBeside(err error) error {
 	return nil
 }
 
-// paired says whether the node is of a pair of versions, which have one name.
+// paired says whether the node is green's of a pair of versions, which have one
+// name.
 func (rt *Runtime) paired(n *node) bool {
-	return slices.ContainsFunc(rt.pairs, func(s *switching) bool { return s.nodes[greenSide] == n })
+	return slices.ContainsFunc(rt.pairs, func(s *switching) bool { return slices.Contains(s.parts[greenSide], n) })
 }
 
 // apart makes two parts of a pair of versions.
 func (rt *Runtime) apart(pt part, names map[string]bool, p *problems) []part {
-	if len(pt.nodes) != 2 || !rt.paired(pt.nodes[greenSide]) || rt.paired(pt.nodes[blueSide]) {
+	at := slices.IndexFunc(pt.nodes, rt.paired)
+	if at < 1 {
 		return []part{pt}
 	}
-	green := pt.nodes[greenSide]
+	green := pt.nodes[at]
 	name := besideName(pt.name, green.version)
 	if names[name] {
 		p.add("two units are called %q", name)
@@ -86,7 +88,7 @@ func (rt *Runtime) apart(pt part, names map[string]bool, p *problems) []part {
 			p.add("the name of a BlueGreen gets an addition: %v", err)
 		}
 	}
-	return []part{{name: pt.name, nodes: pt.nodes[:1]}, {name: name, nodes: pt.nodes[1:]}}
+	return []part{{name: pt.name, nodes: pt.nodes[:at]}, {name: name, nodes: pt.nodes[at:]}}
 }
 
 // checkPairs refuses versions that read tables, or are read: those would have
@@ -100,6 +102,9 @@ func (rt *Runtime) checkPairs(parts []part, p *problems) {
 			for _, n := range pt.nodes {
 				mine := slices.Contains(s.nodes[:], n)
 				for _, e := range n.ups {
+					if n.of == e.from {
+						continue // what it has set aside
+					}
 					if from := slices.Contains(s.nodes[:], e.from); from || mine {
 						p.add("%q reads %q: a BlueGreen is of projections that read feeds, and that no other reads; raise the version of the table alone, and its readers are told what that changed", n.name, e.from.name)
 					}
@@ -114,7 +119,7 @@ func (rt *Runtime) checkPairs(parts []part, p *problems) {
 func (rt *Runtime) pairUnits(units []*unit) {
 	of := make(map[*node]*unit)
 	for _, u := range units {
-		if len(u.nodes) != 1 || u.nodes[0].name != u.name && !rt.paired(u.nodes[0]) {
+		if !single(u.nodes) || u.nodes[0].name != u.name && !rt.paired(u.nodes[0]) {
 			continue
 		}
 		n := u.nodes[0]
