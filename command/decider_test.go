@@ -212,6 +212,9 @@ func TestInvalid(t *testing.T) {
 	if _, err := command.New[int64](b.feed, nil); !errors.Is(err, command.ErrInvalid) {
 		t.Errorf("nil state: got %v", err)
 	}
+	if _, err := command.Handle(nil, func(int64, int) ([]any, error) { return nil, nil }).Do(ctx, "ada", 1); !errors.Is(err, command.ErrInvalid) {
+		t.Errorf("nil decider: got %v", err)
+	}
 	idle, err := command.New(b.feed, projection.NewTable[string, int64]("idle"))
 	if err != nil {
 		t.Fatal(err)
