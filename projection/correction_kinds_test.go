@@ -80,8 +80,8 @@ func TestReadersOfOtherRows(t *testing.T) {
 		src, sum := program(b, false)
 		rt := b.start(t, projection.Config{}, src, sum)
 		var at eventlog.Position
-		for _, cents := range []int64{1, 2, 13, 4} {
-			at = b.append(t, "ada", deposited{cents})
+		for i, cents := range []int64{1, 2, 13, 4} {
+			at = b.append(t, string(rune('a'+i)), deposited{cents})
 		}
 		if err := src.(interface {
 			WaitFor(context.Context, eventlog.Position) error

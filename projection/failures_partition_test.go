@@ -3,6 +3,7 @@ package projection_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,16 +53,22 @@ func TestPartitionRetries(t *testing.T) {
 // what it has, and handles what is new.
 func TestPartitionsFurtherThanTheirUnit(t *testing.T) {
 	b := openBank(t, logtest.Options(t))
+	var failed atomic.Int64
 	rows := func() *projection.Partitioned[int64] {
-		p := projection.NewPartitioned[int64]("rows", 2)
+		p := projection.NewPartitioned[int64]("rows", 2, projection.OnFailure(projection.FailurePolicy{Then: projection.ParkCommit}))
 		projection.OnRow(p, b.accounts, func(r projection.Row[int64], _ eventlog.Event, d deposited) error {
 			r.Put(r.Value() + d.Cents)
+			if d.Cents == 666 {
+				failed.Add(1)
+				return errors.New("no")
+			}
 			return nil
 		})
 		return p
 	}
 	rt := b.start(t, projection.Config{}, projection.NewUnit("unit", rows()))
 	b.append(t, "ada", deposited{1})
+	b.append(t, "ada", deposited{666})
 	wait(t, rt, b.append(t, "bob", deposited{2}))
 	if err := rt.Close(); err != nil {
 		t.Fatal(err)
@@ -69,6 +76,9 @@ func TestPartitionsFurtherThanTheirUnit(t *testing.T) {
 	b.append(t, "ada", deposited{4})
 	p, balances := rows(), b.balances()
 	rt = b.start(t, projection.Config{}, projection.NewUnit("unit", p, balances))
+	if n := failed.Load(); n != 1 || len(rt.Parked()) != 1 {
+		t.Errorf("%d tries of what fails, parked: %+v", n, rt.Parked())
+	}
 	if got := sources(t, rt, "rows", "balances"); got != "snapshot replay" {
 		t.Errorf("restored from %s", got)
 	}
@@ -76,5 +86,5 @@ func TestPartitionsFurtherThanTheirUnit(t *testing.T) {
 	if bob, _ := p.Get("bob"); ada != 5 || bob != 2 {
 		t.Errorf("ada %d, bob %d", ada, bob)
 	}
-	equal(t, "beside it", balances, map[string]int64{"ada": 5, "bob": 2})
+	equal(t, "beside it", balances, map[string]int64{"ada": 5 + 666, "bob": 2})
 }
