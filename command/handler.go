@@ -1,6 +1,9 @@
 package command
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Handler carries out one kind of command by a function that is a value of
 // its own, and can be tested as such: state and command in, events out.
@@ -17,6 +20,9 @@ func Handle[V, C any](d *Decider[V], decide func(state V, cmd C) ([]any, error))
 
 // Do carries out a command on a key; see Decider.Do.
 func (h Handler[V, C]) Do(ctx context.Context, key string, cmd C, opts ...Option) (Result, error) {
+	if h.d == nil {
+		return Result{}, fmt.Errorf("command: %w: a handler without a decider: make it by Handle, of one that New returned", ErrInvalid)
+	}
 	if h.decide == nil {
 		return h.d.Do(ctx, key, nil, opts...)
 	}

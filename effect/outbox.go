@@ -39,10 +39,13 @@ type Outbox[I any] struct {
 // <name>-outcomes and is made where it isn't there. Raise the version when the
 // handlers state other intents for the same events.
 //
-// Errors: those of eventlog.Log.Feed.
+// Errors: ErrInvalid; those of eventlog.Log.Feed.
 func New[I any](ctx context.Context, log *eventlog.Log, name string, version uint64) (*Outbox[I], error) {
 	if log == nil {
 		return nil, fmt.Errorf("effect: %w: nil log", ErrInvalid)
+	}
+	if err := storable[I](name); err != nil {
+		return nil, err
 	}
 	feed, err := log.Feed(ctx, name+"-outcomes", outcomeTypes()...)
 	if err != nil {
@@ -57,6 +60,15 @@ func newOutbox[I any](log *eventlog.Log, outcomes *eventlog.Feed, name string, v
 	o.Projection = o.table
 	o.follow()
 	return o
+}
+
+// storable refuses intents that a snapshot would lose.
+func storable[I any](name string) error {
+	switch t := reflect.TypeFor[I](); t.Kind() {
+	case reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Uintptr:
+		return fmt.Errorf("effect: outbox %q: %w: intents of type %s can't be stored: use a struct", name, ErrInvalid, t)
+	}
+	return nil
 }
 
 // Name is the outbox's.

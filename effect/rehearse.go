@@ -15,8 +15,11 @@ import (
 // can't be started, and Run fails with eventlog.ErrOffline. What becomes of its
 // effects is said by commits of Outcomes, whose keys are the effects' IDs.
 //
-// Errors: ErrInvalid, for the name.
+// Errors: ErrInvalid.
 func Offline[I any](name string, version uint64) (*Outbox[I], error) {
+	if err := storable[I](name); err != nil {
+		return nil, err
+	}
 	feed, err := eventlog.Offline(name+"-outcomes", outcomeTypes()...)
 	if err != nil {
 		return nil, fmt.Errorf("effect: outbox %q: %w: %w", name, ErrInvalid, err)

@@ -111,10 +111,12 @@ type runner[I any] struct {
 	mark    marking
 	running int
 	results chan result
+	last    uint64 // of the outcomes that it has recorded
 }
 
 type result struct {
 	j     *job
+	at    uint64        // of the outcome that this process has recorded
 	again time.Duration // 0: there is an outcome
 }
 
@@ -142,11 +144,14 @@ func (r *runner[I]) run(ctx context.Context) error {
 	stop()
 	_ = w.Close()
 	for ; r.running > 0; r.running-- {
-		<-r.results
+		r.last = max(r.last, (<-r.results).at)
 	}
 	if r.lease.Valid() {
 		fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTimeout)
 		defer cancel()
+		// Else what has just ended would be pending still. Where the projection
+		// has ended, that has to do.
+		_ = r.o.table.WaitFor(fctx, eventlog.Position{Feed: r.o.outcomes.Name(), Seq: r.last})
 		if err := r.putMark(fctx); err != nil {
 			r.opts.Logger.Warn().Err(err).Str("outbox", r.o.name).Msg("effect: how far the effects are ended wasn't recorded")
 		}
@@ -166,6 +171,7 @@ func (r *runner[I]) loop(ctx context.Context, deltas <-chan projection.Delta[str
 			}
 		case res := <-r.results:
 			r.running--
+			r.last = max(r.last, res.at)
 			if res.again > 0 {
 				r.plan.again(res.j, time.Now().Add(res.again))
 			}
@@ -207,23 +213,26 @@ func (r *runner[I]) start(ctx context.Context) <-chan time.Time {
 			return time.After(time.Until(due))
 		}
 		r.running++
-		go func() { r.results <- result{j, r.attempt(ctx, j)} }()
+		go func() {
+			at, again := r.attempt(ctx, j)
+			r.results <- result{j, at, again}
+		}()
 	}
 	return nil // a result will come
 }
 
-// attempt carries an effect out once and records what came of it. It returns
-// when to try again, where nothing could be recorded.
-func (r *runner[I]) attempt(ctx context.Context, j *job) (again time.Duration) {
+// attempt carries an effect out once and records what came of it: it returns
+// where, or when to try again, where nothing could be recorded.
+func (r *runner[I]) attempt(ctx context.Context, j *job) (at uint64, again time.Duration) {
 	row, ok := r.o.table.Get(j.id)
 	if !ok || row.Last != j.last || row.Status != pending {
-		return 0 // the table's change is on its way
+		return 0, 0 // the table's change is on its way
 	}
 	outcome := any(Passed{Version: r.o.version})
 	if !r.passed(j.id, &row) {
 		err := carry(ctx, effectOf(j.id, &row), r.do, r.opts.Timeout)
 		if err != nil && ctx.Err() != nil {
-			return r.opts.Backoff // it was interrupted
+			return 0, r.opts.Backoff // it was interrupted
 		}
 		outcome = outcomeOf(row.Attempts+1, err, r.opts.Attempts)
 	}
@@ -233,19 +242,19 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (again time.Duration) {
 // settle records an outcome. Where that fails it is tried again for as long as
 // the lease is held: carrying the effect out once more would be worse. What was
 // carried out is recorded also when the lease or ctx has ended, in one try.
-func (r *runner[I]) settle(ctx context.Context, j *job, outcome any) (again time.Duration) {
+func (r *runner[I]) settle(ctx context.Context, j *job, outcome any) (at uint64, again time.Duration) {
 	for n := 1; ; n++ {
 		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
-		_, err := r.o.record(wctx, j.id, j.last, outcome)
+		pos, err := r.o.record(wctx, j.id, j.last, outcome)
 		cancel()
 		if err == nil || errors.Is(err, eventlog.ErrConflict) { // another one has recorded its end
-			return 0
+			return pos.Seq, 0
 		}
 		r.opts.Logger.Error().Err(err).Str("outbox", r.o.name).Str("effect", j.id).Msg("effect: an outcome could not be recorded yet: where this process ends before, the effect is carried out again")
 		select {
 		case <-time.After(min(r.opts.wait(n), maxAway)):
 		case <-ctx.Done():
-			return r.opts.Backoff
+			return 0, r.opts.Backoff
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,9 +88,13 @@ func TestTrimmedOutcomes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		at = e.Position()
 		if done[e.Key+" "+e.Type]++; done["orders@1.0 done"]+done["orders@2.0 done"]+done["orders@4.0 done"] == 3 {
 			break
 		}
+	}
+	if err := s.rt.Wait(ctx, at); err != nil { // what is marked is what the table shows
+		t.Fatal(err)
 	}
 	s.stop()
 	if st, err := feed.State(ctx); err != nil {
@@ -145,6 +150,31 @@ func TestOutcomeThatCantBeRecorded(t *testing.T) {
 	limit(-1)
 	wantList(t, "outcomes", s.outcomes(2), "orders@1.0 done", "orders@2.0 done")
 	wantList(t, "sent", p.ids(), "orders@1.0", "orders@2.0")
+}
+
+// Another process has recorded an end meanwhile: that is the one, and what
+// waits behind it goes on. No more run at once than Parallel says, and what is
+// pending can't be retried by hand.
+func TestAnotherEndIsTheOne(t *testing.T) {
+	s, p := openShop(t, logtest.Fresh(t), 1), newPost()
+	ctx := logtest.Context(t)
+	var atOnce atomic.Int32
+	p.fail = func(e effect.Effect[mail]) error {
+		if n := atOnce.Add(1); n > 1 {
+			t.Errorf("%d at once", n)
+		}
+		defer atOnce.Add(-1)
+		_, err := s.mails.Outcomes().Append(ctx, e.ID, eventlog.ExpectNew, effect.Dropped{By: "another one"})
+		return err
+	}
+	s.order("ada", "bob", "cy")
+	if err := s.mails.Retry(ctx, "orders@1.0", "ops"); !errors.Is(err, effect.ErrNotParked) {
+		t.Errorf("got %v", err)
+	}
+	s.run(p, effect.Options{Parallel: 1})
+	wantList(t, "outcomes", s.outcomes(3), "orders@1.0 dropped", "orders@2.0 dropped", "orders@3.0 dropped")
+	s.stop()
+	wantList(t, "sent", p.ids(), "orders@1.0", "orders@2.0", "orders@3.0")
 }
 
 // Run ends with its projection also where another process has the lease, and

@@ -15,8 +15,7 @@ func (g *group) failed(u *unit, c *eventlog.Commit, err error) {
 		g.tries = make(map[*node]int)
 	}
 	g.tries[n]++
-	if tries := g.tries[n]; tries <= fp.Retries {
-		g.again(u, c, fp.wait(tries))
+	if tries := g.tries[n]; tries <= fp.Retries && g.again(u, c, fp.wait(tries)) {
 		return
 	}
 	if fp.Then != Stop {
@@ -27,7 +26,9 @@ func (g *group) failed(u *unit, c *eventlog.Commit, err error) {
 			r.Type, r.Index = g.event.Type, g.event.Index
 		}
 		n.undo()
-		if full := n.park.add(c, r); full == nil {
+		if torn := n.torn(); torn != nil {
+			err = errors.Join(err, torn)
+		} else if full := n.park.add(c, r); full == nil {
 			g.stack = ""
 			g.next++
 			return
@@ -41,8 +42,10 @@ func (g *group) failed(u *unit, c *eventlog.Commit, err error) {
 
 // again undoes what the group has done of a commit, lets the tables be read
 // for a while, and begins with the commit anew. A runtime that is closed
-// meanwhile leaves the group before it: the next start tries it again.
-func (g *group) again(u *unit, c *eventlog.Commit, wait time.Duration) {
+// meanwhile leaves the group before it: the next start tries it again. It does
+// nothing more, and says so, where the node that failed can't be undone: that is
+// a model, whose group nobody else takes part in.
+func (g *group) again(u *unit, c *eventlog.Commit, wait time.Duration) bool {
 	for _, n := range g.par {
 		n.par.backTo(g.commit)
 	}
@@ -51,9 +54,12 @@ func (g *group) again(u *unit, c *eventlog.Commit, wait time.Duration) {
 			n.undo()
 		}
 	}
+	if g.nodes[g.next].torn() != nil {
+		return false
+	}
 	g.stack, g.next = "", 0
 	if u.pause(c.Feed, wait) {
-		return
+		return true
 	}
 	for _, n := range g.nodes {
 		if !n.step.off {
@@ -61,6 +67,7 @@ func (g *group) again(u *unit, c *eventlog.Commit, wait time.Duration) {
 			n.step.stop = &StoppedError{Projection: n.name, Position: c.Position(), Err: ErrClosed}
 		}
 	}
+	return true
 }
 
 // undo takes back what a node has done of a commit.

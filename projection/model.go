@@ -38,8 +38,9 @@ type Capturer interface {
 //
 // A Table is saved in proportion to what changed, and has undo; a Model is for
 // state that doesn't fit into one. A handler that fails may leave a model
-// half changed: it can't be looked at any more then (View says why), isn't
-// saved, and the next start restores it from before that event.
+// half changed, unless that is an Undoer: it can't be looked at any more then
+// (View says why), isn't saved, and the next start restores it from before that
+// event.
 type Model[T any] struct {
 	n     *node
 	fresh func() T
@@ -51,6 +52,8 @@ type Model[T any] struct {
 	target  T
 	loading bool
 	torn    atomic.Bool // a commit was applied in part, and can't be undone
+	undoer  Undoer      // the model, where it can take back; else nil
+	why     error       // it is torn, where it could
 
 	store modelStore[T]
 }
@@ -73,7 +76,8 @@ type modelStore[T any] interface {
 
 // NewModel makes a projection of the user's own model. fresh makes an empty
 // one: at the start, and for each restore. The name is stored: lower-case
-// letters, digits and '-', at most 64. Options are Version and MigrateModel.
+// letters, digits and '-', at most 64. Options are Version and MigrateModel, and
+// for an Undoer OnFailure and OnRebuildFailure.
 // What is wrong is reported by Start.
 func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T] {
 	m := &Model[T]{fresh: fresh}
@@ -89,9 +93,6 @@ func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T]
 		if o != nil {
 			o.applyTable(m.n)
 		}
-	}
-	if m.n.failures.given {
-		m.n.problems.add("OnFailure is for tables: a model can't undo what a handler did before it failed")
 	}
 	if m.n.codec != nil || m.n.hops != nil {
 		m.n.problems.add("Codec and Migrate are for tables; a model has MigrateModel")
@@ -111,10 +112,12 @@ func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T]
 	if snapshots {
 		m.n.shape, m.n.codec = "model", modelCodec("model-bytes")
 		m.store = &modelBytes[T]{}
+		m.undoing(m.model)
 	} else {
 		m.n.shape, m.n.codec = "model", modelCodec("model-events")
 		m.store = &modelEvents[T]{n: m.n}
 	}
+	m.policies()
 	m.n.migrations = make(map[uint64]migration)
 	for from, fn := range m.n.modelHops {
 		if from >= m.n.version {
@@ -183,7 +186,7 @@ func (m *Model[T]) projections() (string, []*node) {
 	if m == nil {
 		return "", nil
 	}
-	return m.n.name, []*node{m.n}
+	return m.n.name, m.n.withParking()
 }
 
 // Name is the projection's name.

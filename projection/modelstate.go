@@ -15,11 +15,8 @@ type entries = iter.Seq2[snapshot.Change, error]
 func (m *Model[T]) lock()   { m.mu.Lock() }
 func (m *Model[T]) unlock() { m.mu.Unlock() }
 
-func (m *Model[T]) commit()        {}
-func (m *Model[T]) rollback()      { m.torn.Store(true) }
-func (m *Model[T]) misused() error { return nil }
-func (m *Model[T]) size() int      { return 1 }
-func (m *Model[T]) touchAll()      { m.store.touchAll() }
+func (m *Model[T]) size() int { return 1 }
+func (m *Model[T]) touchAll() { m.store.touchAll() }
 func (m *Model[T]) requeue(c capture) {
 	if _, ok := c.(tornCut); !ok {
 		m.store.requeue(c)
@@ -87,4 +84,9 @@ func (m *Model[T]) swap(model T) {
 	defer m.mu.Unlock()
 	m.model, m.target = model, model
 	m.torn.Store(false)
+	m.why = nil
+	if m.undoer != nil {
+		m.undoing(model)
+		m.commit() // there is nothing before that to go back to
+	}
 }

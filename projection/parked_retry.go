@@ -161,6 +161,10 @@ func (u *unit) retry(n *node, rows []parkedRow) (applied int, err error) {
 		if again != nil {
 			failed[e] = true
 			err = errors.Join(err, fmt.Errorf("%s: %w", eventlog.Position{Feed: r.Feed, Seq: r.Seq}, again))
+			if n.torn() != nil {
+				u.halted(n)
+				return applied, errors.Join(err, n.stopped)
+			}
 			continue
 		}
 		applied++
@@ -194,6 +198,9 @@ func (g *group) redo(u *unit, f *eventlog.Feed, n *node, c *eventlog.Commit, r p
 		}
 		n.park.put(r)
 		n.park.t.commit()
+		if torn := n.torn(); torn != nil {
+			n.halt(&StoppedError{Projection: n.name, Position: c.Position(), Type: r.Type, Err: errors.Join(err, torn), Stack: g.stack})
+		}
 		g.stack = ""
 		if at != n {
 			return fmt.Errorf("table %q, behind it: %w", at.name, err)

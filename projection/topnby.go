@@ -44,23 +44,6 @@ func TopNBy[K comparable, V any, G comparable](
 	}
 	r := &grouping[K, V, G]{ranking: ranking[K, V]{src, less}, group: group}
 	t.onReset = func() { r.valid, r.groups = false, nil }
-	put := func(g G) {
-		o := r.groups[g]
-		if o == nil {
-			t.tx.Delete(g)
-			return
-		}
-		first := make([]Ranked[K, V], 0, min(n, len(o.blocks[0])))
-		for e := range o.all() {
-			if len(first) == n {
-				break
-			}
-			first = append(first, Ranked[K, V]{e.key, e.value})
-		}
-		if old := t.rows[g]; old == nil || !t.equal(&old.value, &first) {
-			t.tx.Put(g, first)
-		}
-	}
 	ranks(t, src, &r.valid, func() error {
 		all, err := r.update()
 		if err != nil {
@@ -68,12 +51,12 @@ func TopNBy[K comparable, V any, G comparable](
 		}
 		if !all {
 			for g := range r.changed {
-				put(g)
+				r.put(t, g, n)
 			}
 			return nil
 		}
 		for g := range r.groups {
-			put(g)
+			r.put(t, g, n)
 		}
 		for g := range t.rows {
 			if r.groups[g] == nil {
@@ -92,6 +75,25 @@ type grouping[K comparable, V any, G comparable] struct {
 	groups  map[G]*order[K, V] // none is empty
 	changed map[G]struct{}     // groups, by the last step
 	valid   bool               // up to the last step
+}
+
+// put makes a group's row what its first n rows are.
+func (r *grouping[K, V, G]) put(t *Table[G, []Ranked[K, V]], g G, n int) {
+	o := r.groups[g]
+	if o == nil {
+		t.tx.Delete(g)
+		return
+	}
+	first := make([]Ranked[K, V], 0, min(n, len(o.blocks[0])))
+	for e := range o.all() {
+		if len(first) == n {
+			break
+		}
+		first = append(first, Ranked[K, V]{e.key, e.value})
+	}
+	if old := t.rows[g]; old == nil || !t.equal(&old.value, &first) {
+		t.tx.Put(g, first)
+	}
 }
 
 // update takes the changes of the step in, or all rows, and says which. A
