@@ -17,8 +17,9 @@ import (
 // the feed. It may be called by several goroutines at a time.
 //
 // The commit is tried with the feed's next sequence, as far as the unit has
-// read, and the present time. A table that has stopped, or that has parked the
-// key, isn't changed; nor is a Model, which can't undo what it tries. Tables of
+// read, and the present time. A table that has stopped, that has parked the
+// key, or that is Lazy and dormant beside others isn't changed; nor is a Model,
+// which isn't asked to undo what is only tried. Tables of
 // a JoinBy, TopN or TopNBy that the preview reached build what they keep beside
 // their rows again with the next commit.
 //

@@ -1,6 +1,7 @@
 package projectiontest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -131,6 +132,49 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
+// Where a projection stops is part of what is compared.
+func TestStopsAreCompared(t *testing.T) {
+	f := newTwo(t)
+	table := projection.NewTable[string, int]("strict")
+	lucky := func() bool { return true }
+	projection.On(table, f.sets, func(tx *projection.Tx[string, int], e eventlog.Event, d set) error {
+		if !lucky() {
+			return errors.New("no luck")
+		}
+		tx.Put(e.Key, 0)
+		return nil
+	})
+	projection.On(table, f.notes, func(tx *projection.Tx[string, int], e eventlog.Event, _ note) error {
+		if _, ok := tx.Get(e.Key); !ok {
+			return errors.New("there is nothing to note it at")
+		}
+		return nil
+	})
+	r, err := newRun([]projection.Projection{table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := interleave(r, place([]Commit{On(f.sets, "a", set{}), On(f.notes, "a", note{})}), rand.New(rand.NewPCG(1, 2)))
+	if err != nil || c == nil || !strings.Contains(c.String(), "stopped: ") || !strings.Contains(c.String(), "sets@1 a [projectiontest.set{N:0}]") {
+		t.Errorf("got %v, %v", c, err)
+	}
+	n := 0
+	lucky = func() bool { n++; return n != 3 }
+	build := func() []projection.Projection {
+		again := projection.NewTable[string, int]("strict")
+		projection.On(again, f.sets, func(*projection.Tx[string, int], eventlog.Event, set) error {
+			if !lucky() {
+				return errors.New("no luck")
+			}
+			return nil
+		})
+		return []projection.Projection{again}
+	}
+	if problem := determinism(t, build, []Commit{On(f.sets, "a", set{})}); !strings.Contains(problem, "step 1, ") || !strings.Contains(problem, "no luck") {
+		t.Errorf("got %q", problem)
+	}
+}
+
 func TestDifferenceIsShort(t *testing.T) {
 	a, b := map[string]string{}, map[string]string{}
 	for i := range 100 {
@@ -168,6 +212,17 @@ func TestRecorded(t *testing.T) {
 		if (step.want == "") != (step.got == "") || !strings.Contains(step.got, step.want) {
 			t.Errorf("step %d: %q, want %q", i, step.got, step.want)
 		}
+	}
+	one := projection.NewTable[string, int]("one")
+	projection.On(one, f.sets, func(*projection.Tx[string, int], eventlog.Event, set) error { return nil })
+	if err := recorded(file, commits, []projection.Projection{f.table(true, projection.Version(1)), one}, false); err == nil || !strings.Contains(err.Error(), "is of other versions") {
+		t.Errorf("one more: %v", err)
+	}
+	other := projection.NewTable[string, int]("other")
+	projection.On(other, f.sets, func(*projection.Tx[string, int], eventlog.Event, set) error { return nil })
+	projection.On(other, f.notes, func(*projection.Tx[string, int], eventlog.Event, note) error { return nil })
+	if err := recorded(file, commits, []projection.Projection{other}, true); err == nil || !strings.Contains(err.Error(), `"sum" is recorded, and not given`) {
+		t.Errorf("another one: %v", err)
 	}
 	if err := os.WriteFile(file, []byte("# tidemark history 1\nrow x\n"), 0o600); err != nil {
 		t.Fatal(err)
