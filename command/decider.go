@@ -42,7 +42,7 @@ func New[V any](feed *eventlog.Feed, state State[V]) (*Decider[V], error) {
 	case feed.Adopted():
 		return nil, fmt.Errorf("command: %w: feed %q: %w", ErrInvalid, feed.Name(), eventlog.ErrReadOnly)
 	}
-	return &Decider[V]{feed: feed, state: state, keys: newKeys()}, nil
+	return &Decider[V]{feed: feed, state: state, keys: newKeys(headsPerShard)}, nil
 }
 
 // Result is what a command came to.

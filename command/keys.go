@@ -20,6 +20,7 @@ const (
 // idle costs nothing but that memory.
 type keys struct {
 	seed   maphash.Seed
+	heads  int // that a shard remembers
 	shards [keyShards]keyShard
 }
 
@@ -39,8 +40,8 @@ type turn struct {
 	waiting []chan struct{} // each is closed when it is its owner's turn
 }
 
-func newKeys() *keys {
-	k := &keys{seed: maphash.MakeSeed()}
+func newKeys(heads int) *keys {
+	k := &keys{seed: maphash.MakeSeed(), heads: heads}
 	for i := range k.shards {
 		k.shards[i].recent = make(map[string]*turn)
 	}
@@ -55,7 +56,7 @@ func (k *keys) shard(key string) *keyShard {
 func (k *keys) take(ctx context.Context, key string) (*turn, error) {
 	s := k.shard(key)
 	s.mu.Lock()
-	t := s.turn(key)
+	t := s.turn(key, k.heads)
 	if !t.busy {
 		t.busy = true
 		s.mu.Unlock()
@@ -99,9 +100,9 @@ func (k *keys) give(t *turn) {
 	}
 }
 
-// turn finds a key's turn, or makes one, in the present generation; s.mu is
-// held.
-func (s *keyShard) turn(key string) *turn {
+// turn finds a key's turn, or makes one, in the present generation, which is
+// bounded; s.mu is held.
+func (s *keyShard) turn(key string, most int) *turn {
 	if t := s.recent[key]; t != nil {
 		return t
 	}
@@ -109,7 +110,7 @@ func (s *keyShard) turn(key string) *turn {
 	if t == nil {
 		t = &turn{key: key}
 	}
-	if len(s.recent) >= headsPerShard {
+	if len(s.recent) >= most {
 		s.nextGeneration()
 	}
 	s.recent[key] = t

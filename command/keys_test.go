@@ -8,7 +8,7 @@ import (
 )
 
 func TestTurns(t *testing.T) {
-	k := newKeys()
+	k := newKeys(headsPerShard)
 	ctx := t.Context()
 	first, err := k.take(ctx, "a")
 	if err != nil {
@@ -53,12 +53,13 @@ func TestTurns(t *testing.T) {
 // What is remembered is bounded; a key that a command is at work on for long
 // stays that command's, however many others are used meanwhile.
 func TestHeadsAreBounded(t *testing.T) {
-	k := newKeys()
+	const most = 32
+	k := newKeys(most)
 	held, err := k.take(t.Context(), "held")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 3 * keyShards * headsPerShard {
+	for i := range 3 * keyShards * most {
 		n, err := k.take(t.Context(), fmt.Sprint(i))
 		if err != nil {
 			t.Fatal(err)
@@ -69,15 +70,15 @@ func TestHeadsAreBounded(t *testing.T) {
 	total := 0
 	for i := range k.shards {
 		s := &k.shards[i]
-		if len(s.recent) > headsPerShard || len(s.older) > headsPerShard {
+		if len(s.recent) > most || len(s.older) > most {
 			t.Fatalf("a shard has %d and %d", len(s.recent), len(s.older))
 		}
 		total += len(s.recent) + len(s.older)
 	}
-	if total < keyShards*headsPerShard {
+	if total < keyShards*most {
 		t.Errorf("only %d heads are known", total)
 	}
-	if k.shard("held").turn("held") != held {
+	if k.shard("held").turn("held", most) != held {
 		t.Error("the key that is held has another turn")
 	}
 }
