@@ -38,8 +38,10 @@
 // It is a function of the table and the event alone: no clock (use the
 // event's Time), no randomness, no I/O, no goroutine. It replaces values and
 // never changes one in place: a value that holds a map, a slice or a pointer
-// is copied first. It keeps neither its Tx nor the Event's Data. When what it
-// computes changes, raise the table's Version.
+// is copied first. It keeps neither its Tx nor the Event's Data. It calls no
+// method of a Table, a Watcher or the Runtime, nor View: those wait for the
+// handler, some for ever; other tables are read by Reads. When what it computes
+// changes, raise the table's Version.
 //
 // A Table is saved in proportion to what changed. A Value is one struct. A
 // Model is a type of the user's own that changes in place.

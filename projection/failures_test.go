@@ -185,7 +185,12 @@ func TestAParkedKeyKeepsItsOrder(t *testing.T) {
 	wait(t, rt, b.append(t, "bob", deposited{4}))
 	ada := ((((1*3+666)*3+2)*3 + 3) * 3) + 4
 	expect(t, f.Table, map[string]int64{"ada": int64(ada), "eve": 9})
-	// Given up, the first one of bob's leaves the one behind it parked.
+	// Given up, a later one of bob's leaves those before it parked, and the
+	// first one the one behind it.
+	wait(t, rt, b.append(t, "bob", deposited{5}))
+	if err := rt.DropParked(t.Context(), rt.Parked()[2]); err != nil || len(rt.Parked()) != 2 || rt.Parked()[1].Type != "" {
+		t.Errorf("%v, parked: %+v", err, rt.Parked())
+	}
 	if err := rt.DropParked(t.Context(), rt.Parked()[0]); err != nil {
 		t.Error(err)
 	}

@@ -1,0 +1,60 @@
+package projection_test
+
+import (
+	"testing"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/logtest"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+// T2.15: closed in the middle of a batch, and of a commit, a runtime stops at a
+// whole one; going on, it neither loses nor repeats an event.
+func TestClosedInMidBatch(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	const commits = 40
+	var at eventlog.Position
+	for range commits {
+		at = b.append(t, "ada", deposited{1}, deposited{1})
+	}
+	calls := 0
+	reached, closing := make(chan struct{}), make(chan struct{})
+	program := func() (src, low *projection.Table[string, int64]) {
+		src = projection.NewTable[string, int64]("src")
+		projection.On(src, b.accounts, func(tx *projection.Tx[string, int64], e eventlog.Event, d deposited) error {
+			if calls++; calls == 11 { // the first event of the sixth commit
+				close(reached)
+				<-closing
+			}
+			tx.Put(e.Key, tx.Value(e.Key)+d.Cents)
+			return nil
+		})
+		return src, projection.Map("low", src, func(_ string, v int64) int64 { return -v })
+	}
+	src, low := program()
+	rt := b.start(t, projection.Config{Background: true}, src, low)
+	<-reached
+	closed := make(chan error, 1)
+	go func() { closed <- rt.Close() }()
+	select {
+	case err := <-closed:
+		t.Fatalf("closed while a handler runs: %v", err)
+	default:
+	}
+	close(closing)
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	had, _ := src.Get("ada")
+	if seq, _ := src.At().Get("accounts"); had%2 != 0 || had != int64(2*seq) || int(had) != calls {
+		t.Errorf("closed at %d with %d, %d calls", seq, had, calls)
+	}
+	src, low = program()
+	rt = b.start(t, projection.Config{}, src, low)
+	wait(t, rt, at)
+	equal(t, "src", src, map[string]int64{"ada": 2 * commits})
+	equal(t, "low", low, map[string]int64{"ada": -2 * commits})
+	if calls != 2*commits {
+		t.Errorf("%d events were handled, and there are %d", calls, 2*commits)
+	}
+}
