@@ -230,6 +230,12 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (at uint64, again time.
 	}
 	outcome := any(Passed{Version: r.o.version})
 	if !r.passed(j.id, &row) {
+		if err := r.durable(ctx); err != nil && ctx.Err() != nil {
+			return 0, r.opts.Backoff
+		} else if err != nil {
+			r.opts.Logger.Error().Err(err).Str("outbox", r.o.name).Str("effect", j.id).Msg("effect: what it follows from could not be brought to the disk: it isn't carried out yet")
+			return 0, min(r.opts.Backoff, maxAway)
+		}
 		err := carry(ctx, effectOf(j.id, &row), r.do, r.opts.Timeout)
 		if err != nil && ctx.Err() != nil {
 			return 0, r.opts.Backoff // it was interrupted
@@ -237,6 +243,23 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (at uint64, again time.
 		outcome = outcomeOf(row.Attempts+1, err, r.opts.Attempts)
 	}
 	return r.settle(ctx, j, outcome)
+}
+
+// durable brings to the disk all that the outbox's state follows from, where
+// the log is one that can do that: an effect must not outlive its cause.
+// Elsewhere what is acknowledged is as durable as it gets.
+func (r *runner[I]) durable(ctx context.Context) error {
+	for name, seq := range r.o.table.At().All() {
+		feed, err := r.o.log.Opened(name)
+		if err != nil {
+			return err
+		}
+		err = feed.Sync(ctx, seq)
+		if e, ok := errors.AsType[*eventlog.SyncError](err); err != nil && (!ok || e.Err != nil) {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle records an outcome. Where that fails it is tried again for as long as

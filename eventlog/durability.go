@@ -44,7 +44,7 @@ func (d Durability) validate() error {
 // SyncError is an ErrNotSynced.
 type SyncError struct {
 	Feed string
-	Key  string
+	Key  string // of the append; "" of Feed.Sync
 	// Pos is where the commit is in the log, acknowledged, although it may
 	// not be on the disk. Its Seq is 0 where nothing was appended.
 	Pos    Position
@@ -53,6 +53,12 @@ type SyncError struct {
 }
 
 func (e *SyncError) Error() string {
+	if e.Key == "" {
+		if e.Err != nil {
+			return fmt.Sprintf("eventlog: sync of %v: %v: %v: %s", e.Pos, ErrNotSynced, e.Err, e.Reason)
+		}
+		return fmt.Sprintf("eventlog: sync of %v: %v: %s", e.Pos, ErrNotSynced, e.Reason)
+	}
 	what := "nothing was appended"
 	if e.Pos.Seq > 0 {
 		what = fmt.Sprintf("it is in the log at %v, and may not be on the disk", e.Pos)

@@ -268,3 +268,72 @@ func TestSyncedOrdered(t *testing.T) {
 		t.Errorf("%d fsyncs, %d slots taken", d.calls, len(f.syncer.slots))
 	}
 }
+
+// Sync brings what was acknowledged before to the disk: once, for all that
+// ask, and says where it can't.
+func TestSync(t *testing.T) {
+	f := openSynced(t, t.TempDir())
+	d := watch(t, f)
+	for range 3 {
+		if _, err := f.AppendDraft(t.Context(), blobDraft("k", Acked, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Sync(t.Context(), 4); !errors.Is(err, ErrInvalid) {
+		t.Errorf("beyond the end: %v", err)
+	}
+	if d.calls != 0 {
+		t.Errorf("%d fsyncs before Sync", d.calls)
+	}
+	if err := f.Sync(t.Context(), 2); err != nil || d.calls == 0 {
+		t.Errorf("%d fsyncs, %v", d.calls, err)
+	}
+	calls := d.calls
+	for upto := range uint64(3) {
+		if err := f.Sync(t.Context(), upto); err != nil || d.calls != calls {
+			t.Errorf("again, up to %d: %d fsyncs, %v", upto, d.calls-calls, err)
+		}
+	}
+	if _, err := f.AppendDraft(t.Context(), blobDraft("k", Synced, 1)); err != nil {
+		t.Fatal(err)
+	}
+	calls = d.calls
+	if err := f.Sync(t.Context(), 4); err != nil || d.calls != calls {
+		t.Errorf("behind a Synced append: %d fsyncs, %v", d.calls-calls, err)
+	}
+	held, began := make(chan struct{}), make(chan struct{}, 100)
+	d.fail = func(string) error {
+		began <- struct{}{}
+		<-held
+		return syscall.EIO
+	}
+	if _, err := f.AppendDraft(t.Context(), blobDraft("k", Acked, 1)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() { failed <- f.Sync(ctx, 5) }()
+	<-began
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("gave up: %v", err)
+	}
+	close(held)
+	for range 2 { // no later fsync would prove anything
+		if e, ok := errors.AsType[*SyncError](f.Sync(t.Context(), 5)); !ok || !errors.Is(e, syscall.EIO) || !errors.Is(e, ErrNotSynced) {
+			t.Errorf("of a disk that failed: %v", e)
+		}
+	}
+	if err := f.Sync(t.Context(), 4); err != nil {
+		t.Errorf("of what was there before: %v", err)
+	}
+	_ = f.log.Close()
+	if err := f.Sync(t.Context(), 4); !errors.Is(err, ErrClosed) {
+		t.Errorf("of a closed log: %v", err)
+	}
+	m := suiteFeed(t, Options{App: "suite", Memory: true})
+	grow(t, m, 1, 1)
+	if e, ok := errors.AsType[*SyncError](m.Sync(t.Context(), 1)); !ok || e.Err != nil || !strings.Contains(e.Error(), "Options.Dir") {
+		t.Errorf("of a log in memory: %v", e)
+	}
+}

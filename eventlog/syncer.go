@@ -35,13 +35,15 @@ type syncer struct {
 	waiting []acked
 	enough  int // how many waiting end the gathering; 0: nobody gathers
 	closed  bool
-	poison  error // the disk's first error: nothing is Synced behind it
+	poison  error  // the disk's first error: nothing is Synced behind it
+	synced  uint64 // all up to it is on the disk
 }
 
 // acked is a commit that is in the log, and waits for the disk.
 type acked struct {
-	p   *Pending
-	pos Position
+	p    *Pending // nil: Feed.Sync waits
+	pos  Position
+	done chan error // of Feed.Sync; has room for one
 }
 
 func newSyncer(f *Feed) *syncer {
@@ -111,10 +113,15 @@ func (s *syncer) finish(p *Pending, pos Position, err error) {
 	defer s.mu.Unlock()
 	if s.closed {
 		s.release(p)
-		p.complete(Position{}, s.notSynced(acked{p, pos}, ErrClosed, "the log was closed meanwhile"))
+		p.complete(Position{}, s.notSynced(acked{p: p, pos: pos}, ErrClosed, "the log was closed meanwhile"))
 		return
 	}
-	s.waiting = append(s.waiting, acked{p, pos})
+	s.wait(acked{p: p, pos: pos})
+}
+
+// wait puts a commit into the next group; s.mu is held.
+func (s *syncer) wait(a acked) {
+	s.waiting = append(s.waiting, a)
 	if len(s.waiting) == 1 {
 		s.wake <- struct{}{}
 	}
@@ -220,11 +227,23 @@ func (s *syncer) bring(files *blockFiles) error {
 }
 
 func (s *syncer) settle(group []acked, err error) {
+	if err == nil {
+		s.mu.Lock()
+		for _, a := range group {
+			s.synced = max(s.synced, a.pos.Seq)
+		}
+		s.mu.Unlock()
+	}
 	for _, a := range group {
-		s.release(a.p)
-		if err != nil {
+		switch {
+		case a.p == nil:
+			a.done <- err
+			continue
+		case err != nil:
+			s.release(a.p)
 			a.p.complete(Position{}, s.notSynced(a, err, poisoned))
-		} else {
+		default:
+			s.release(a.p)
 			a.p.complete(a.pos, nil)
 		}
 	}
