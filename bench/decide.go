@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	deciders "github.com/tidemark-es/tidemark/command"
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -32,12 +30,7 @@ func decideCases() []*benchCase {
 			ours: func(ctx context.Context, e *env, c *clock) (sample, error) { return ourDecisions(ctx, e, c, load) },
 			base: func(ctx context.Context, e *env, c *clock) (sample, error) { return ourFollowed(ctx, e, c, occ) },
 		},
-		{
-			name: "decide/long-key", about: "a command to a key with 1,000 events, against one to a key with 1 event; one caller, the median",
-			unit: unitMillis, ceiling: 1.1,
-			ours: func(ctx context.Context, e *env, c *clock) (sample, error) { return ourLongKeys(ctx, e, c, longKey) },
-			base: func(ctx context.Context, e *env, c *clock) (sample, error) { return ourLongKeys(ctx, e, c, 1) },
-		},
+		longKeyCase(),
 	}
 }
 
@@ -117,63 +110,4 @@ func ourFollowed(ctx context.Context, e *env, c *clock, l appendLoad) (s sample,
 	}
 	defer done()
 	return o.appends(ctx, e, c, l)
-}
-
-// ourLongKeys sends commands to keys that have so many events each: 1 or
-// longKey. Both kinds are in the same log.
-func ourLongKeys(ctx context.Context, e *env, c *clock, each int) (s sample, err error) {
-	const rounds = 5
-	keys := max(5, e.keys/50)
-	o, done, err := freshDeciding(ctx, e)
-	if err != nil {
-		return s, err
-	}
-	defer done()
-	prefix, err := o.fillKeys(ctx, keys, each)
-	if err != nil {
-		return s, err
-	}
-	if err := c.start(); err != nil {
-		return s, err
-	}
-	var took []float64
-	for i := range rounds * keys {
-		begun := time.Now()
-		_, err := o.d.Do(ctx, prefix+keyOf(i, keys), func(sum uint64) ([]any, error) {
-			if sum < uint64(each)*centsAt(0) {
-				return nil, fmt.Errorf("%w: %d of %d", errNoSum, sum, each)
-			}
-			return []any{eventOf(i, keys)}, nil
-		})
-		if err != nil {
-			return s, err
-		}
-		took = append(took, millis(time.Since(begun)))
-		s.count++
-	}
-	if err := c.stop(); err != nil {
-		return s, err
-	}
-	s.values = []float64{quantile(took, 0.5)}
-	return s, nil
-}
-
-const longKey = 1000
-
-// fillKeys appends longKey events to each of some keys, then one to as many
-// others, and says what those with so many begin with.
-func (o *deciding) fillKeys(ctx context.Context, keys, each int) (prefix string, err error) {
-	if err := fill(ctx, o.feed, 0, keys*longKey, keys); err != nil {
-		return "", err
-	}
-	var at eventlog.Position
-	for i := range keys {
-		if at, err = o.feed.Append(ctx, "short-"+keyOf(i, keys), eventlog.ExpectNew, eventOf(i, keys)); err != nil {
-			return "", err
-		}
-	}
-	if each == 1 {
-		prefix = "short-"
-	}
-	return prefix, o.rt.Wait(ctx, at)
 }

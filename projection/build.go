@@ -108,6 +108,6 @@ func (n *node) compareRows() {
 		n.plan.prior = nil
 		n.step.moved = n.out.netPrior()
 	case n.plan.how == restored && n.out != nil:
-		n.step.moved = n.out.net(Cause{})
+		n.step.moved = n.out.net(&Cause{})
 	}
 }

@@ -85,13 +85,26 @@ func OnChange[K comparable, V any, SK comparable, SV any](dst *Table[K, V], src 
 		dst.n.problem("handler of the changes of %q: nil function", src.Name())
 		return
 	}
+	near, numbering := followerOf(dst, src)
 	connect(dst.n, sourceNode(src), &edge{
 		kind: readsDeltas,
 		deltas: func() error {
 			step := src.step()
+			var numbers []uint32
+			var rows int
+			if near != nil {
+				numbers, rows = numbering.numbers()
+			}
 			for i := range step {
+				known := i < len(numbers)
+				if known {
+					near.find(numbers[i])
+				}
 				if err := fn(&dst.tx, step[i]); err != nil {
 					return err
+				}
+				if known {
+					near.keep(numbers[i], step[i].Key, rows)
 				}
 			}
 			return nil

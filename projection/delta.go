@@ -10,7 +10,7 @@ import (
 // goroutine with the table locked.
 type upstream interface {
 	// net finds out what the present step changed, and whether it did.
-	net(Cause) bool
+	net(*Cause) bool
 	// changes is a copy of them: a []Change[K, V].
 	changes() any
 	// publish hands the changes of the step to watchers.
@@ -39,7 +39,7 @@ const manyChanges = 16
 
 // net collapses what the step did, which is its undo list, to one change a
 // key, and leaves out what ended as it began.
-func (t *Table[K, V]) net(cause Cause) bool {
+func (t *Table[K, V]) net(cause *Cause) bool {
 	switch {
 	case len(t.undo) == 1:
 		u := &t.undo[0]
@@ -75,7 +75,7 @@ func (t *Table[K, V]) undoneBefore(i int) bool {
 
 // changed notes a key's change, by the first that was undone of it and its
 // row now.
-func (t *Table[K, V]) changed(cause Cause, u *undo[K, V], now *row[V]) {
+func (t *Table[K, V]) changed(cause *Cause, u *undo[K, V], now *row[V]) {
 	has := now != nil && !now.gone
 	switch {
 	case !u.had && !has:
@@ -83,17 +83,19 @@ func (t *Table[K, V]) changed(cause Cause, u *undo[K, V], now *row[V]) {
 	case u.had && has && t.equal(&u.old, &now.value):
 		return
 	}
-	t.delta = append(t.delta, Change[K, V]{Key: u.key, Old: u.old, Had: u.had, Has: has, Cause: cause})
+	if !has {
+		now = u.row
+	}
+	t.delta = append(t.delta, Change[K, V]{Key: u.key, Old: u.old, Had: u.had, Has: has, Cause: *cause})
+	t.numbered = append(t.numbered, now.number)
 	if has {
 		t.delta[len(t.delta)-1].New = now.value
 	}
 }
 
 func (t *Table[K, V]) forget() {
-	if len(t.delta) > 0 {
-		clear(t.delta) // values may be large
-		t.delta = t.delta[:0]
-	}
+	t.most = max(t.most, len(t.delta))
+	t.delta, t.numbered = t.delta[:0], t.numbered[:0]
 }
 
 func (t *Table[K, V]) loadPrior(entries iter.Seq2[snapshot.Change, error]) error {

@@ -28,6 +28,7 @@ type filler[K comparable, V any] struct {
 	empty  chan *block[K, V]
 	wg     sync.WaitGroup
 	digest snapshot.Digest
+	number uint32 // of the next row
 
 	// The goroutine's, until it has ended.
 	rows  map[K]*row[V]
@@ -107,6 +108,8 @@ func (f *filler[K, V]) add(e snapshot.Change, migrate migrateRow[K, V]) (err err
 	}
 	b.raw = append(b.raw, e.Key...)
 	b.ends = append(b.ends, len(b.raw))
+	r.number = f.number
+	f.number++
 	if b.n++; b.n == rowBlock {
 		return f.flush()
 	}

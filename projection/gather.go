@@ -12,7 +12,7 @@ const gatherSlice = 512
 // follows it, with its value there, and takes the place of what was gathered.
 // It holds as long as no other cut was taken between the two.
 type gathering[K comparable, V any] struct {
-	epoch uint64 // of the cut in which it began
+	epoch uint32 // of the cut in which it began
 	from  map[K]*row[V]
 	rows  []touched[K, V]
 	ended bool // set before it is handed back to the unit's goroutine

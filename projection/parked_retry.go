@@ -234,7 +234,7 @@ func (g *group) redoNodes(f *eventlog.Feed, c *eventlog.Commit) (at *node, err e
 		if err := g.apply(f, at, c); err != nil {
 			return at, err
 		}
-		at.step.moved = at.out != nil && at.out.net(cause)
+		at.step.moved = at.out != nil && at.out.net(&cause)
 	}
 	return nil, nil
 }

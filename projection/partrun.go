@@ -243,7 +243,8 @@ func (r *partRun[V]) do(p *Partitioned[V], f *eventlog.Feed, t *Table[string, V]
 func (r *partRun[V]) note(t *Table[string, V], begun, at int, c *eventlog.Commit) {
 	all := t.undo
 	t.undo = all[begun:]
-	t.net(causeOf(c))
+	cause := causeOf(c)
+	t.net(&cause)
 	t.undo = all
 	for i := range t.delta {
 		r.moves = append(r.moves, partMove[V]{at, t.delta[i]})

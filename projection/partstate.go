@@ -89,7 +89,7 @@ func (p *Partitioned[V]) ChangesIn(o *Outcome) []Change[string, V] {
 // Its changes, for the tables that read it. In a run they are those of the
 // commit that the walk is at, which pass has set.
 
-func (p *Partitioned[V]) net(cause Cause) bool {
+func (p *Partitioned[V]) net(cause *Cause) bool {
 	if !p.ahead.on {
 		for _, t := range p.parts {
 			t.net(cause)

@@ -116,7 +116,8 @@ func (g *group) try(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
 		if err := g.apply(f, n, c); err != nil {
 			return err
 		}
-		n.step.moved = n.out != nil && n.out.net(causeOf(c))
+		g.cause = causeOf(c)
+		n.step.moved = n.out != nil && n.out.net(&g.cause)
 		return nil
 	}()
 	if err == nil {

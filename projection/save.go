@@ -33,7 +33,12 @@ func (t *Table[K, V]) cut() capture {
 	c.rows, t.dirty = t.dirty, c.rows
 	c.whole, t.whole = t.whole, false
 	c.gathered, t.joined, t.gathered, c.done = t.joined, nil, nil, false
-	t.epoch++
+	if t.epoch++; t.epoch == 0 { // after 2^32 cuts
+		for _, r := range t.rows {
+			r.cut = 0
+		}
+		t.epoch = 1
+	}
 	c.fill()
 	return c
 }

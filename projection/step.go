@@ -32,6 +32,7 @@ type group struct {
 	// Where the walk is, so that it goes on behind a node that failed.
 	commit, next int
 	event        eventlog.Event
+	cause        Cause // of the commit at hand
 	up           *node // whose changes are being handled
 	stack        string
 	tap          *Outcome      // where changes are collected; nil: nowhere
@@ -110,7 +111,7 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 	defer containStack(&err, &g.stack)
 	for ; g.commit < len(run); g.commit++ {
 		c := &run[g.commit]
-		cause := causeOf(c)
+		g.cause = causeOf(c)
 		for ; g.next < len(g.nodes); g.next++ {
 			n := g.nodes[g.next]
 			if n.step.off || c.Seq <= n.step.at {
@@ -131,12 +132,12 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 			} else if err := g.apply(f, n, c); err != nil {
 				return err
 			}
-			n.step.moved = n.observed(g.tap != nil) && n.out.net(cause)
+			n.step.moved = n.observed(g.tap != nil) && n.out.net(&g.cause)
 			if g.tap != nil && n.step.moved {
 				g.tap.add(n)
 			}
 		}
-		g.settle(c, cause)
+		g.settle(c)
 		g.next, g.tries = 0, nil
 	}
 	return nil
@@ -206,7 +207,7 @@ func (n *node) observed(tapped bool) bool {
 }
 
 // settle ends a commit's step: what it changed is kept.
-func (g *group) settle(c *eventlog.Commit, cause Cause) {
+func (g *group) settle(c *eventlog.Commit) {
 	for _, n := range g.nodes {
 		s := &n.step
 		if s.off || c.Seq <= s.at {
@@ -223,7 +224,7 @@ func (g *group) settle(c *eventlog.Commit, cause Cause) {
 		if s.moved {
 			s.moved = false
 			if n.watched.Load() {
-				n.out.publish(cause)
+				n.out.publish(g.cause)
 			}
 			n.out.forget()
 		}

@@ -28,7 +28,14 @@ type Table[K comparable, V any] struct {
 
 	tx    Tx[K, V]
 	undo  []undo[K, V] // of the commit that is being applied
-	epoch uint64       // of the present cut
+	most  int          // entries of undo and delta that were used since they were cleared
+	epoch uint32       // of the present cut, > 0
+
+	nearKey K       // whose row near is
+	near    *row[V] // the row that was looked up last, which is in rows; nil: none
+	next    uint32  // number of the next row
+	caches  []*rowCache[K, V]
+
 	dirty []touched[K, V]
 	whole bool                           // all rows are in dirty
 	spare atomic.Pointer[tableCut[K, V]] // of an earlier cut, empty
@@ -44,9 +51,10 @@ type Table[K comparable, V any] struct {
 	// digests of all rows. It belongs to who encodes, one at a time.
 	digest snapshot.Digest
 
-	equal func(a, b *V) bool
-	delta []Change[K, V] // of the step, where anybody reads it
-	prior map[K]V        // while the unit is restored; see loadPrior
+	equal    func(a, b *V) bool
+	delta    []Change[K, V] // of the step, where anybody reads it
+	numbered []uint32       // the numbers of the rows in delta; see numbers
+	prior    map[K]V        // while the unit is restored; see loadPrior
 	// onReset is called when the rows were changed by other ways than the
 	// handlers: what an operator keeps beside them doesn't hold any more.
 	onReset func()
@@ -55,12 +63,15 @@ type Table[K comparable, V any] struct {
 
 // row is a key's value. cut says in which cut it was last changed, so that a
 // row enters dirty once, without a second map, and slot where in dirty it is
-// then; gone, that it isn't in the table any more. digest is what it adds to
-// the table's digest, zero for nothing, and belongs to who encodes.
+// then; gone, that it isn't in the table any more. number counts the rows, so
+// that those that came one after another are near each other in a rowCache.
+// digest is what it adds to the table's digest, zero for nothing, and belongs
+// to who encodes.
 type row[V any] struct {
 	value  V
-	cut    uint64
+	cut    uint32
 	slot   uint32
+	number uint32
 	gone   bool
 	digest snapshot.Digest
 }

@@ -13,7 +13,7 @@ type Tx[K comparable, V any] struct {
 
 // Get returns a key's value, and whether there is one.
 func (x *Tx[K, V]) Get(key K) (V, bool) {
-	if r := x.t.rows[key]; r != nil {
+	if r := x.t.lookup(key); r != nil {
 		return r.value, true
 	}
 	var zero V
@@ -36,11 +36,13 @@ func (x *Tx[K, V]) Put(key K, v V) {
 		t.misuse("Put was called after the handler had returned")
 		return
 	}
-	r := t.rows[key]
+	r := t.lookup(key)
 	if r == nil {
-		r = &row[V]{value: v}
+		r = &row[V]{value: v, number: t.next}
+		t.next++
 		t.undo = append(t.undo, undo[K, V]{key: key, row: r})
 		t.rows[key] = r
+		t.nearKey, t.near = key, r
 		t.touch(key, r)
 		return
 	}
@@ -56,10 +58,11 @@ func (x *Tx[K, V]) Delete(key K) {
 		t.misuse("Delete was called after the handler had returned")
 		return
 	}
-	r := t.rows[key]
+	r := t.lookup(key)
 	if r == nil {
 		return
 	}
+	t.near = nil
 	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
 	r.gone = true
 	t.touch(key, r)
@@ -103,6 +106,11 @@ func (t *Table[K, V]) lock() {
 
 func (t *Table[K, V]) unlock() {
 	t.tx.live = false
+	if t.most > 0 { // old values may be large
+		clear(t.undo[:min(t.most, cap(t.undo))])
+		clear(t.delta[:min(t.most, cap(t.delta))])
+		t.most = 0
+	}
 	t.mu.Unlock()
 }
 
@@ -120,11 +128,10 @@ func (t *Table[K, V]) size() int {
 	return int(t.sized.Load())
 }
 
+// commit leaves it to unlock to clear what isn't needed any more.
 func (t *Table[K, V]) commit() {
-	if len(t.undo) > 0 {
-		clear(t.undo) // old values may be large
-		t.undo = t.undo[:0]
-	}
+	t.most = max(t.most, len(t.undo))
+	t.undo = t.undo[:0]
 }
 
 // rollback puts back what the commit found, last change first. The rows stay
@@ -137,6 +144,7 @@ func (t *Table[K, V]) rollback() {
 
 // rollbackTo puts back what was there when the undo list had this length.
 func (t *Table[K, V]) rollbackTo(length int) {
+	t.near = nil
 	for i := len(t.undo) - 1; i >= length; i-- {
 		u := &t.undo[i]
 		if u.row.gone = !u.had; u.had {
