@@ -100,9 +100,9 @@ func (f *rowCache[K, V]) keep(number uint32, key K, rows int) {
 		}
 		return
 	}
-	if len(f.places) < min(rows, maxCached) {
+	if want := max(1, min(rows, maxCached)); len(f.places) < want { // a row may outlive the last one of those
 		size := 1
-		for size < min(rows, maxCached) {
+		for size < want {
 			size *= 2
 		}
 		f.places = make([]cachedRow[K, V], size) // what was in it is learned again

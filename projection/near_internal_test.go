@@ -161,6 +161,23 @@ func union(a, b map[string]int) map[string]int {
 	return all
 }
 
+// A table may keep a row when the only one that it goes with is gone.
+func TestARowOutlivesTheLast(t *testing.T) {
+	src, dst := NewTable[string, int]("src"), NewTable[string, int]("dst")
+	near, of := followerOf(dst, Relation[string, int](src))
+	dst.lock()
+	defer dst.unlock()
+	for range 2 {
+		_, rows := of.numbers()
+		near.find(7)
+		dst.tx.Put("k", dst.tx.Value("k")+1)
+		near.keep(7, "k", rows)
+	}
+	if dst.rows["k"].value != 2 {
+		t.Error(dst.rows["k"].value)
+	}
+}
+
 // The number of a cut begins anew after 2^32 of them, and a change is noted
 // all the same.
 func TestCutsCountRound(t *testing.T) {

@@ -134,7 +134,7 @@ func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Diges
 			return nil, digest, fmt.Errorf("key %v: %w", row.key, err)
 		}
 		if size := len(buf) - from; size > snapshot.MaxKey { // the store would refuse the whole unit
-			return nil, digest, fmt.Errorf("a key of %d bytes, of which %d can be stored: %.40q...", size, snapshot.MaxKey, buf[from:])
+			return nil, digest, fmt.Errorf("the key that begins with %.40q has %d bytes, and %d can be stored", buf[from:], size, snapshot.MaxKey)
 		}
 		ch := snapshot.Change{Key: take(from), Deleted: row.gone}
 		if !row.gone {
