@@ -12,6 +12,7 @@ type decoder struct {
 	f    *Feed
 	keys map[string]string // encoded to decoded
 	typ  string            // the last one
+	once bool              // there is one message: nothing comes again
 }
 
 // decoderKeys bounds the keys that a decoder remembers.
@@ -19,7 +20,7 @@ const decoderKeys = 1 << 15
 
 // decode is a decoder's for a single message.
 func (f *Feed) decode(c *Commit, m message) error {
-	d := decoder{f: f}
+	d := decoder{f: f, once: true}
 	return d.decode(c, &m)
 }
 
@@ -101,8 +102,8 @@ func (d *decoder) key(enc string) (string, error) {
 	}
 	enc = strings.Clone(enc)
 	key, err := decodeKey(enc)
-	if err != nil {
-		return "", err
+	if err != nil || d.once {
+		return key, err
 	}
 	switch {
 	case d.keys == nil:
