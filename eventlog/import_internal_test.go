@@ -63,7 +63,7 @@ func faulty(t *rapid.T, f *Feed, l *faultyLink, n, keys int, opts ImportOptions)
 		if b := im.current.Load(); b != nil && b.token == token && !(l.deafOne > 0 && rand.IntN(l.deafOne) == 0) {
 			b.onAnswer(data, none)
 		}
-	})
+	}, wireEnough)
 	if err != nil {
 		t.Fatal(err)
 	}

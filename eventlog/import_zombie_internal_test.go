@@ -23,7 +23,7 @@ func TestImportZombie(t *testing.T) {
 	}
 	// The killed one: it has stored 0 and 1 as a batch that is still open.
 	answers := make(chan string, 10)
-	dead, err := f.openLink(func(_ uint64, data []byte, _ bool) { answers <- string(data) })
+	dead, err := f.openLink(func(_ uint64, data []byte, _ bool) { answers <- string(data) }, wireEnough)
 	if err != nil {
 		t.Fatal(err)
 	}

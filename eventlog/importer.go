@@ -61,7 +61,7 @@ func (f *Feed) newImporter(ctx context.Context, opts ImportOptions) (*importer, 
 		if b := im.current.Load(); b != nil && b.token == token {
 			b.onAnswer(data, noResponders)
 		}
-	})
+	}, wireEnough)
 	if err != nil {
 		return nil, f.serverError(ctx, "import", err)
 	}

@@ -27,11 +27,15 @@ type answer func(token uint64, data []byte, noResponders bool)
 // openLink opens the fastest link that the log allows: a connection of its
 // own to the embedded server or to the stream's leader elsewhere, else the
 // log's connection.
-func (f *Feed) openLink(deliver answer) (link, error) {
+//
+// An embedded server is given so many bytes at once: enough is wireShare or
+// wireEnough.
+func (f *Feed) openLink(deliver answer, enough int) (link, error) {
 	nc := f.log.nc
 	if f.log.embedded != nil {
 		l, err := newWireLink(context.Background(), embeddedDialer{f.log.embedded.srv}, "_INBOX.tm."+nuid.Next()+".", deliver)
 		if err == nil {
+			l.enough = enough
 			l.start()
 			return l, nil
 		}

@@ -32,7 +32,7 @@ func deaf(t *testing.T, lost int64) (f *Feed, hear func()) {
 		if left.Add(-1) < 0 {
 			w.onAck(token, data, none)
 		}
-	})
+	}, wireShare)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func newWriter(f *Feed) (*writer, error) {
 		inflight: make(map[uint64]*Pending),
 	}
 	var err error
-	if w.link, err = f.openLink(w.onAck); err != nil {
+	if w.link, err = f.openLink(w.onAck, wireShare); err != nil {
 		return nil, f.serverError(context.Background(), "open", err)
 	}
 	w.losses = w.link.losses()
