@@ -94,16 +94,16 @@ func faulty(t *rapid.T, f *Feed, l *faultyLink, n, keys int, opts ImportOptions)
 // unpacked, all are.
 func TestImportFaults(t *testing.T) {
 	if testing.Short() {
-		t.Skip("fifteen feeds, each with losses that are waited for; TestImport and TestImportResumed run")
+		t.Skip("ten feeds, each with losses that are waited for; TestImport and TestImportResumed run")
 	}
-	log, err := Open(t.Context(), Options{App: "faults", Memory: true, RequestTimeout: 80 * time.Millisecond, ResolveTimeout: time.Minute})
+	log, err := Open(t.Context(), Options{App: "faults", Memory: true, RequestTimeout: 80 * time.Millisecond, ResolveTimeout: time.Minute, DuplicateWindow: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
 	run, troubles := 0, uint64(0)
 	rapid.Check(t, func(t *rapid.T) {
-		if run++; run > 15 {
+		if run++; run > 10 {
 			return
 		}
 		f, err := log.Feed(t.Context(), fmt.Sprint("f", run), Type[goldenOpened]("opened"))
