@@ -85,27 +85,32 @@ func TestBlockTail(t *testing.T) {
 	}
 }
 
-// What others append isn't waited for when this process has stopped to.
-func TestBlockTailForeign(t *testing.T) {
+// readingFiles is a source that has read the first 11 commits of a log, the last
+// of them by the files.
+func readingFiles(t *testing.T) (*Feed, *blockTail) {
+	t.Helper()
 	f := openBlobs(t, t.TempDir())
 	s := eager(t, f, 0)
 	appendHere(t, f, "k", 10, 10)
 	pull(t, s, 0, 10)
-	appendHere(t, f, "k", 10, 10)
-	pull(t, s, 10, 20)
+	appendHere(t, f, "k", 1, 10)
+	pull(t, s, 10, 11)
 	if !s.reading {
 		t.Fatal("not by the files")
 	}
+	return f, s
+}
+
+// What others append isn't waited for when this process has stopped to.
+func TestBlockTailForeign(t *testing.T) {
+	f, s := readingFiles(t)
 	appendElsewhere(t, f, 1)
-	pull(t, s, 20, 21)
+	pull(t, s, 11, 12)
 }
 
 // A context that ends doesn't end the source; the log's end does.
 func TestBlockTailEnds(t *testing.T) {
-	f := openBlobs(t, t.TempDir())
-	s := eager(t, f, 0)
-	appendHere(t, f, "k", 10, 10)
-	pull(t, s, 0, 10)
+	f, s := readingFiles(t)
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
@@ -113,7 +118,7 @@ func TestBlockTailEnds(t *testing.T) {
 		t.Errorf("%d messages, %v", len(msgs), err)
 	}
 	appendHere(t, f, "k", 10, 10)
-	pull(t, s, 10, 20)
+	pull(t, s, 11, 21)
 	ended := make(chan error)
 	go func() {
 		_, err := s.next(t.Context())
@@ -129,15 +134,7 @@ func TestBlockTailEnds(t *testing.T) {
 
 // A stream that was replaced while its files were read isn't read on.
 func TestBlockTailReplaced(t *testing.T) {
-	f := openBlobs(t, t.TempDir())
-	s := eager(t, f, 0)
-	appendHere(t, f, "k", 10, 10)
-	pull(t, s, 0, 10)
-	appendHere(t, f, "k", 1, 10)
-	pull(t, s, 10, 11)
-	if !s.reading {
-		t.Fatal("not by the files")
-	}
+	f, s := readingFiles(t)
 	c := f.streamConfig("another")
 	if err := f.log.js.DeleteStream(t.Context(), f.stream); err != nil {
 		t.Fatal(err)
