@@ -2,6 +2,7 @@ package projection_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
@@ -25,6 +26,10 @@ func TestClosedInMidBatch(t *testing.T) {
 			if calls++; calls == 11 { // the first event of the sixth commit
 				close(reached)
 				<-closing
+				// What the reader lends is still there.
+				if again, err := eventlog.Decode[deposited](e); err != nil || again != d {
+					t.Errorf("%s: %+v, then %+v: %v", e.Position(), d, again, err)
+				}
 			}
 			tx.Put(e.Key, tx.Value(e.Key)+d.Cents)
 			return nil
@@ -39,7 +44,7 @@ func TestClosedInMidBatch(t *testing.T) {
 	select {
 	case err := <-closed:
 		t.Fatalf("closed while a handler runs: %v", err)
-	default:
+	case <-time.After(20 * time.Millisecond): // all others have ended meanwhile
 	}
 	close(closing)
 	if err := <-closed; err != nil {

@@ -12,7 +12,8 @@ import (
 )
 
 // arrival is what a feed's reader hands to the unit, which answers on taken
-// when it doesn't need the batch any more.
+// when it doesn't need the batch any more. A unit that stops reading closes
+// left instead.
 type arrival struct {
 	feed  string
 	batch []eventlog.Commit     // may be empty: markers of tags aren't commits
@@ -23,8 +24,10 @@ type arrival struct {
 }
 
 // pump reads a feed and hands its batches over. A server that is away is
-// waited for, with exponential backoff; nothing is skipped.
-func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
+// waited for, with exponential backoff; nothing is skipped. Its reader lends
+// the batches, so it isn't closed while the unit has one, ctx ended or not: a
+// handler may be in the middle of it.
+func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, out chan<- arrival, left <-chan struct{}) {
 	const first, longest = 50 * time.Millisecond, 5 * time.Second
 	taken := make(chan struct{}, 1)
 	wait := first
@@ -55,8 +58,8 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, 
 				after = at
 				select { // it may be held for long
 				case <-taken:
-				case <-ctx.Done():
-					return ctx.Err()
+				case <-left:
+					return context.Cause(ctx)
 				}
 				wait = first
 			}

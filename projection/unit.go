@@ -180,8 +180,9 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	arrivals, left := make(chan arrival), make(chan struct{})
+	defer close(left) // from here on no batch is looked at
 	defer cancel()
-	arrivals := make(chan arrival)
 	for name, f := range u.feeds {
 		after := u.cursor[name]
 		until := uint64(math.MaxUint64)
@@ -190,7 +191,7 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 				continue
 			}
 		}
-		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
+		wg.Go(func() { u.pump(ctx, f, after, until, arrivals, left) })
 	}
 	asks, calls := u.asks, u.calls
 	held := newHolding(u, nil)
