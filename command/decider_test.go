@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/command"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
@@ -152,12 +153,23 @@ func TestConflictsAreDecidedAgain(t *testing.T) {
 	if !errors.Is(err, command.ErrConflict) || !errors.Is(err, eventlog.ErrConflict) || !ok || conflict.Attempts != 3 {
 		t.Errorf("got %v", err)
 	}
+	// A rejection on an old state is none.
+	_, err = b.accounts.Do(logtest.Context(t), "ada", withdraw(1<<40), nil)
+	last, known := errors.AsType[*eventlog.ConflictError](err)
+	if conflict, ok = errors.AsType[*command.ConflictError](err); !ok || conflict.Attempts != command.DefaultAttempts || !known || last.Actual == 0 {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestCommandWithIDIsCarriedOutOnce(t *testing.T) {
 	log := logtest.Fresh(t)
 	b := openBank(t, log)
 	b.do(t, "ada", deposit(100))
+	paid := b.do(t, "ada", deposit(1), command.ID("bonus"))
+	if r := b.do(t, "ada", deposit(1), command.ID("bonus")); !r.Duplicate || r.At != paid.At {
+		t.Errorf("again, at once, came to %+v, not %+v", r, paid)
+	}
+	b.do(t, "ada", withdraw(1))
 	first := b.do(t, "ada", withdraw(100), command.ID("order-1"))
 	for _, again := range []*bank{b, openBank(t, log)} {
 		// It would be rejected now, if it weren't known.
@@ -179,7 +191,7 @@ func TestPanicIsContained(t *testing.T) {
 	b := openBank(t, logtest.Fresh(t))
 	_, err := b.accounts.Do(logtest.Context(t), "ada", func(int64) ([]any, error) { panic(errTooPoor) })
 	p, ok := errors.AsType[*command.PanicError](err)
-	if !ok || !errors.Is(err, errTooPoor) || p.Stack == "" || errors.Is(err, command.ErrRejected) {
+	if !ok || !errors.Is(err, errTooPoor) || p.Stack == "" || errors.Is(err, command.ErrRejected) || errors.Is(err, command.ErrConflict) {
 		t.Errorf("got %v", err)
 	}
 	_, err = b.accounts.Do(logtest.Context(t), "ada", deposit(1), command.With(func(*eventlog.Draft) { panic("with") }))
@@ -193,7 +205,8 @@ func TestPanicIsContained(t *testing.T) {
 }
 
 func TestInvalid(t *testing.T) {
-	b := openBank(t, logtest.Fresh(t))
+	log := logtest.Fresh(t)
+	b := openBank(t, log)
 	ctx := logtest.Context(t)
 	for name, opt := range map[string]command.Option{"ID": command.ID(""), "Attempts": command.Attempts(0), "With": command.With(nil)} {
 		if _, err := b.accounts.Do(ctx, "ada", deposit(1), opt); !errors.Is(err, command.ErrInvalid) {
@@ -208,6 +221,15 @@ func TestInvalid(t *testing.T) {
 	}
 	if _, err := command.New[int64](nil, b.table); !errors.Is(err, command.ErrInvalid) {
 		t.Errorf("nil feed: got %v", err)
+	}
+	stream := log.App() + "_theirs"
+	logtest.CreateStream(t, log.JetStream(), jetstream.StreamConfig{Name: stream, Subjects: []string{stream + ".>"}})
+	theirs, err := log.Adopt(ctx, "theirs", eventlog.Adoption{Stream: stream, Layouts: []eventlog.Layout{{Subject: stream + ".{id}.{type}"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := command.New(theirs, b.table); !errors.Is(err, command.ErrInvalid) || !errors.Is(err, eventlog.ErrReadOnly) {
+		t.Errorf("somebody else's stream: got %v", err)
 	}
 	if _, err := command.New[int64](b.feed, nil); !errors.Is(err, command.ErrInvalid) {
 		t.Errorf("nil state: got %v", err)
@@ -224,44 +246,6 @@ func TestInvalid(t *testing.T) {
 	}
 	if _, commits := b.folded(t, "ada"); commits != 0 {
 		t.Errorf("%d commits", commits)
-	}
-}
-
-// gone is a context whose end is seen by who waits, and not by who looks: as if
-// it had come when the append was already sent.
-type gone struct {
-	context.Context
-	ended *atomic.Bool
-}
-
-func (g gone) Done() <-chan struct{} {
-	if !g.ended.Load() {
-		return g.Context.Done()
-	}
-	c := make(chan struct{})
-	close(c)
-	return c
-}
-
-// The outcome of an append isn't known: the command either finds out, or says
-// so and by which ID it can be repeated; it is carried out once.
-func TestAmbiguousAppendIsSettled(t *testing.T) {
-	b := openBank(t, logtest.Fresh(t))
-	for range 20 {
-		before, _ := b.folded(t, "ada")
-		ctx := gone{logtest.Context(t), new(atomic.Bool)}
-		_, err := b.accounts.Do(ctx, "ada", deposit(1), command.With(func(*eventlog.Draft) { ctx.ended.Store(true) }))
-		if unknown, ok := errors.AsType[*eventlog.AmbiguousError](err); ok {
-			b.do(t, "ada", deposit(1), command.ID(unknown.ID))
-		} else if err != nil { // the end came before it was sent
-			if after, _ := b.folded(t, "ada"); after != before {
-				t.Fatalf("it failed for certain, and %d came of it: %v", after-before, err)
-			}
-			continue
-		}
-		if after, _ := b.folded(t, "ada"); after != before+1 {
-			t.Fatalf("one deposit came to %d", after-before)
-		}
 	}
 }
 

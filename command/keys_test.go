@@ -82,3 +82,56 @@ func TestHeadsAreBounded(t *testing.T) {
 		t.Error("the key that is held has another turn")
 	}
 }
+
+// A key that wasn't used for a generation has the same turn: two would be two
+// commands at work on it at a time.
+func TestTurnsOutliveGenerations(t *testing.T) {
+	s := &keyShard{recent: make(map[string]*turn)}
+	a := s.turn("a", 1)
+	s.turn("b", 1)
+	if s.turn("a", 1) != a {
+		t.Error("a key that is in the older generation has another turn")
+	}
+	a.busy = true
+	for _, other := range []string{"b", "c", "d", "e"} {
+		s.turn(other, 1)
+	}
+	if s.turn("a", 1) != a {
+		t.Error("a key at work has another turn")
+	}
+}
+
+// ending is a context that has ended, and does something when that is looked at.
+type ending struct {
+	context.Context
+	before func()
+}
+
+func (e ending) Done() <-chan struct{} {
+	e.before()
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// A turn that is handed over to somebody who gives up at that moment isn't lost.
+func TestTurnAtTheEnd(t *testing.T) {
+	k := newKeys(headsPerShard)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		first, err := k.take(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := k.take(ending{ended, func() { k.give(first) }}, "a"); err == nil {
+			k.give(second)
+		}
+		if first.busy || len(first.waiting) > 0 {
+			t.Fatalf("nobody holds the key, and it is held: %+v", first)
+		}
+		if s := k.shard("a"); len(s.recent)+len(s.older) > 0 {
+			t.Fatal("a key of which nothing is known is remembered")
+		}
+	}
+}

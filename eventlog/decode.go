@@ -13,6 +13,7 @@ type decoder struct {
 	keys map[string]string // encoded to decoded
 	typ  string            // the last one
 	once bool              // there is one message: nothing comes again
+	of   *prepared         // what the message was made of, whose strings serve for equal ones; nil: unknown
 }
 
 // decoderKeys bounds the keys that a decoder remembers.
@@ -100,6 +101,13 @@ func (d *decoder) key(enc string) (string, error) {
 	if key, ok := d.keys[enc]; ok {
 		return key, nil
 	}
+	if d.of != nil {
+		key, err := decodeKey(enc)
+		if key == d.of.draft.Key {
+			key = d.of.draft.Key
+		}
+		return key, err
+	}
 	enc = strings.Clone(enc)
 	key, err := decodeKey(enc)
 	if err != nil || d.once {
@@ -131,6 +139,9 @@ func (d *decoder) typeName(b []byte) string {
 func (d *decoder) id(b []byte, seq uint64) string {
 	if len(b) == 0 {
 		return fmt.Sprintf("%s@%d", d.f.name, seq)
+	}
+	if d.of != nil && string(b) == d.of.id {
+		return d.of.id
 	}
 	return string(b)
 }

@@ -129,8 +129,8 @@ func (m *outgoing) with(name, value string) outgoing {
 }
 
 // prepare checks and encodes a draft into p, which must not be copied
-// afterwards; it touches nothing else. Where p has a payload already, its
-// memory is used again.
+// afterwards; it touches nothing else. Where p has a payload or the subject
+// already, their memory is used again.
 func (f *Feed) prepare(p *prepared, d Draft) error {
 	if err := f.online(); err != nil {
 		return err
@@ -151,7 +151,7 @@ func (f *Feed) encodeDraft(p *prepared, d Draft) (err error) {
 		return err
 	}
 	m := &p.msg
-	if m.subject, err = f.Subject(d.Key); err != nil {
+	if m.subject, err = f.subjectAs(m.subject, d.Key); err != nil {
 		return err
 	}
 	var types string

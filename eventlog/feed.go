@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -162,9 +163,17 @@ func (f *Feed) Subject(key string) (string, error) {
 	if f.adopted != nil {
 		return f.adopted.subjectOf(key)
 	}
+	return f.subjectAs("", key)
+}
+
+// subjectAs is Subject of a feed of ours: old itself, where that is it.
+func (f *Feed) subjectAs(old, key string) (string, error) {
 	enc, err := encodeKey(key)
 	if err != nil {
 		return "", err
+	}
+	if rest, ok := strings.CutPrefix(old, f.prefix); ok && rest == enc {
+		return old, nil
 	}
 	return f.prefix + enc, nil
 }

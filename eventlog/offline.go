@@ -3,7 +3,9 @@ package eventlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/tidemark-es/tidemark/timeframe"
@@ -45,21 +47,49 @@ func (f *Feed) online() error {
 // for an append, so the errors are AppendDraft's, ErrInvalid, TypeError and
 // TooLargeError. Without an ID, the commit's is <feed>@<sequence>.
 func (f *Feed) Rehearse(d Draft, seq uint64, at time.Time) (c Commit, err error) {
-	if d.ID == "" {
-		d.ID = f.name + "@" + strconv.FormatUint(seq, 10)
-	}
-	var p prepared
-	if err := f.encodeDraft(&p, d); err != nil {
-		return Commit{}, err
-	}
-	m := message{seq: seq, nanos: at.UnixNano(), subject: p.msg.subject, data: p.msg.data}
-	h := append(make(headers, 0, p.msg.headerSize()), headerLine...)
-	for _, field := range p.msg.header {
-		h = append(append(append(append(h, field.name...), ": "...), field.value...), "\r\n"...)
-	}
-	m.header = append(h, "\r\n"...)
-	if err := f.decode(&c, m); err != nil {
+	if err := f.RehearseInto(&c, d, seq, at); err != nil {
 		return Commit{}, err
 	}
 	return c, nil
+}
+
+// RehearseInto is Rehearse for who needs one commit at a time: c is the zero
+// Commit, or what an earlier RehearseInto has filled, whose memory is used
+// again. So a commit is lent here, as by a Reader: it and its events are valid
+// until the next call. After an error c is zero.
+func (f *Feed) RehearseInto(c *Commit, d Draft, seq uint64, at time.Time) error {
+	if mangling {
+		c.mangle()
+		*c = Commit{}
+	}
+	p := rehearsals.Get().(*prepared)
+	p.msg.subject, p.msg.data = c.msg.subject, c.msg.data
+	err := f.rehearse(c, p, d, seq, at)
+	if err != nil {
+		*c = Commit{}
+	}
+	*p = prepared{}
+	rehearsals.Put(p)
+	return err
+}
+
+// rehearsals are prepared ones that nobody uses, empty.
+var rehearsals = sync.Pool{New: func() any { return new(prepared) }}
+
+func (f *Feed) rehearse(c *Commit, p *prepared, d Draft, seq uint64, at time.Time) error {
+	if d.ID == "" {
+		var room [64]byte
+		id := append(append(room[:0], f.name...), '@')
+		d.ID = string(strconv.AppendUint(id, seq, 10))
+	}
+	if err := f.encodeDraft(p, d); err != nil {
+		return err
+	}
+	h := append(slices.Grow(c.msg.header[:0], p.msg.headerSize()), headerLine...)
+	for _, field := range p.msg.header {
+		h = append(append(append(append(h, field.name...), ": "...), field.value...), "\r\n"...)
+	}
+	c.msg = message{seq: seq, nanos: at.UnixNano(), subject: p.msg.subject, data: p.msg.data, header: append(h, "\r\n"...)}
+	by := decoder{f: f, once: true, of: p}
+	return by.decode(c, &c.msg)
 }

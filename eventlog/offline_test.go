@@ -24,6 +24,7 @@ func TestRehearsedIsWhatIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lent := map[*eventlog.Feed]*eventlog.Commit{f: {}, offline: {}}
 	for _, events := range [][]any{{rehearsed{1}}, {rehearsed{2}, rehearsed{3}}} {
 		d := eventlog.Draft{Key: "a.b c", ID: "id", Events: events, Causation: "why", Header: map[string]string{"traceparent": "00-x"}}
 		d.ID = eventlog.ActorID("test", uint64(len(events)))
@@ -39,6 +40,18 @@ func TestRehearsedIsWhatIsRead(t *testing.T) {
 			got, err := by.Rehearse(d, at.Seq, want.Time)
 			if err != nil {
 				t.Fatal(err)
+			}
+			again := lent[by]
+			if err := by.RehearseInto(again, d, at.Seq, want.Time); err != nil {
+				t.Fatal(err)
+			}
+			if again.Fingerprint() != got.Fingerprint() || again.Len() != got.Len() || again.Position() != got.Position() || again.Key != got.Key || again.ID != got.ID || !again.Time.Equal(got.Time) {
+				t.Errorf("rehearsed %+v, in memory of another commit %+v", got, again)
+			}
+			for i := range again.Len() {
+				if v, err := again.Event(i).Value(); err != nil || v != events[i] || again.Event(i).ID() != got.Event(i).ID() {
+					t.Errorf("event %d in memory of another commit: %+v, %v", i, v, err)
+				}
 			}
 			if got.Len() != want.Len() || got.Key != want.Key || got.ID != want.ID || got.Seq != want.Seq || !got.Time.Equal(want.Time) {
 				t.Errorf("rehearsed %+v, read %+v", got, want)
@@ -59,6 +72,13 @@ func TestRehearsedIsWhatIsRead(t *testing.T) {
 	}
 	if _, err := offline.Rehearse(eventlog.Draft{Key: "k", Events: []any{"unknown"}}, 1, time.Now()); err == nil {
 		t.Error("an unregistered type was rehearsed")
+	}
+	again := lent[offline]
+	if err := offline.RehearseInto(again, eventlog.Draft{Key: "k", Events: []any{"unknown"}}, 1, time.Now()); err == nil || again.Len() != 0 || again.Key != "" {
+		t.Errorf("an unregistered type: %+v, %v", again, err)
+	}
+	if err := offline.RehearseInto(again, eventlog.Draft{Key: "k", Events: []any{rehearsed{4}}}, 7, time.Now()); err != nil || again.ID != "accounts@7" || again.Key != "k" {
+		t.Errorf("behind a failure: %+v, %v", again, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
@@ -97,6 +98,9 @@ func (b *bank) notes(opts ...projection.TableOption) *projection.Table[string, i
 	})
 	return t
 }
+
+// patience is how long a test waits for what must happen.
+const patience = 2 * time.Minute
 
 // start starts projections; each is closed when the test ends.
 func (b *bank) start(t testing.TB, c projection.Config, ps ...projection.Projection) *projection.Runtime {

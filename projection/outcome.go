@@ -11,6 +11,7 @@ import (
 // Runtime.Preview and of Rehearsal.Apply. Table.ChangesIn reads it.
 type Outcome struct {
 	changes []outcome
+	few     [1]outcome // where changes begin
 	at      map[*node]timeframe.Timeframe
 }
 
@@ -27,6 +28,9 @@ func (o *Outcome) add(n *node) {
 			o.changes[i].changes = n.out.changes()
 			return
 		}
+	}
+	if o.changes == nil {
+		o.changes = o.few[:0]
 	}
 	o.changes = append(o.changes, outcome{n, n.out.changes()})
 }

@@ -12,8 +12,7 @@ import (
 )
 
 // arrival is what a feed's reader hands to the unit, which answers on taken
-// when it doesn't need the batch any more. A unit that stops reading closes
-// left instead.
+// when it doesn't need the batch any more.
 type arrival struct {
 	feed  string
 	batch []eventlog.Commit     // may be empty: markers of tags aren't commits
@@ -24,10 +23,10 @@ type arrival struct {
 }
 
 // pump reads a feed and hands its batches over. A server that is away is
-// waited for, with exponential backoff; nothing is skipped. Its reader lends
-// the batches, so it isn't closed while the unit has one, ctx ended or not: a
-// handler may be in the middle of it.
-func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, out chan<- arrival, left <-chan struct{}) {
+// waited for, with exponential backoff; nothing is skipped. A batch is lent by
+// the reader, which is closed when the batch was taken, or over is closed: when
+// the unit looks at none any more. That ctx has ended doesn't tell that.
+func (u *unit) pump(ctx context.Context, over <-chan struct{}, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
 	const first, longest = 50 * time.Millisecond, 5 * time.Second
 	taken := make(chan struct{}, 1)
 	wait := first
@@ -58,8 +57,8 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, 
 				after = at
 				select { // it may be held for long
 				case <-taken:
-				case <-left:
-					return context.Cause(ctx)
+				case <-over:
+					return ctx.Err()
 				}
 				wait = first
 			}

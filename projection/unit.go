@@ -180,9 +180,10 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	arrivals, left := make(chan arrival), make(chan struct{})
-	defer close(left) // from here on no batch is looked at
+	over := make(chan struct{})
+	defer close(over)
 	defer cancel()
+	arrivals := make(chan arrival)
 	for name, f := range u.feeds {
 		after := u.cursor[name]
 		until := uint64(math.MaxUint64)
@@ -191,7 +192,7 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 				continue
 			}
 		}
-		wg.Go(func() { u.pump(ctx, f, after, until, arrivals, left) })
+		wg.Go(func() { u.pump(ctx, over, f, after, until, arrivals) })
 	}
 	asks, calls := u.asks, u.calls
 	held := newHolding(u, nil)

@@ -111,8 +111,9 @@ func (k *Kit) Then(checks ...Check) *Kit {
 // run is a rehearsal with its sequences and its clock.
 type run struct {
 	*projection.Rehearsal
-	seq map[*eventlog.Feed]uint64
-	now time.Time
+	seq    map[*eventlog.Feed]uint64
+	now    time.Time
+	commit eventlog.Commit // of the present step, whose memory serves again
 }
 
 func newRun(projections []projection.Projection) (*run, error) {
@@ -130,24 +131,22 @@ func (r *run) reset() {
 }
 
 func (r *run) apply(c Commit) (*projection.Outcome, error) {
-	commit, err := r.next(c)
-	if err != nil {
+	if err := r.next(c); err != nil {
 		return nil, err
 	}
-	return r.Apply(commit)
+	return r.Apply(r.commit)
 }
 
 // step is apply for who doesn't ask what changed.
 func (r *run) step(c Commit) error {
-	commit, err := r.next(c)
-	if err != nil {
+	if err := r.next(c); err != nil {
 		return err
 	}
-	return r.Step(commit)
+	return r.Step(r.commit)
 }
 
-// next is a commit as it would be read behind those before it.
-func (r *run) next(c Commit) (eventlog.Commit, error) {
+// next places a commit as it would be read behind those before it.
+func (r *run) next(c Commit) error {
 	at := c.Time
 	if at.IsZero() {
 		at = r.now
@@ -156,23 +155,21 @@ func (r *run) next(c Commit) (eventlog.Commit, error) {
 	return r.place(c, r.seq[c.Feed]+1, at)
 }
 
-func (r *run) place(c Commit, seq uint64, at time.Time) (eventlog.Commit, error) {
+func (r *run) place(c Commit, seq uint64, at time.Time) error {
 	r.seq[c.Feed] = seq
-	return c.Feed.Rehearse(eventlog.Draft{Key: c.Key, Events: c.Events}, seq, at)
+	return c.Feed.RehearseInto(&r.commit, eventlog.Draft{Key: c.Key, Events: c.Events}, seq, at)
 }
 
 func (r *run) applyAt(c placed) (*projection.Outcome, error) {
-	commit, err := r.place(c.Commit, c.seq, c.at)
-	if err != nil {
+	if err := r.place(c.Commit, c.seq, c.at); err != nil {
 		return nil, err
 	}
-	return r.Apply(commit)
+	return r.Apply(r.commit)
 }
 
 func (r *run) stepAt(c placed) error {
-	commit, err := r.place(c.Commit, c.seq, c.at)
-	if err != nil {
+	if err := r.place(c.Commit, c.seq, c.at); err != nil {
 		return err
 	}
-	return r.Step(commit)
+	return r.Step(r.commit)
 }
