@@ -28,6 +28,10 @@ func TestClosedInMidBatch(t *testing.T) {
 			if calls++; calls == 11 { // the first event of the sixth commit
 				close(reached)
 				<-closing
+				// What the reader lends is still there.
+				if again, err := eventlog.Decode[deposited](e); err != nil || again != d {
+					t.Errorf("%s: %+v, then %+v: %v", e.Position(), d, again, err)
+				}
 			}
 			tx.Put(e.Key, tx.Value(e.Key)+d.Cents)
 			return nil
@@ -42,7 +46,7 @@ func TestClosedInMidBatch(t *testing.T) {
 	select {
 	case err := <-closed:
 		t.Fatalf("closed while a handler runs: %v", err)
-	default:
+	case <-time.After(20 * time.Millisecond): // all others have ended meanwhile
 	}
 	close(closing)
 	if err := <-closed; err != nil {
