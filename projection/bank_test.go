@@ -28,6 +28,17 @@ type bank struct {
 	audits   *eventlog.Feed
 }
 
+// inMemory are the options of a fresh log without files, where it is embedded:
+// for tests of many runs, to which those are nothing but time.
+func inMemory(t testing.TB) eventlog.Options {
+	t.Helper()
+	o := logtest.Options(t)
+	if o.URL == "" {
+		o.Dir, o.Memory = "", true
+	}
+	return o
+}
+
 func openBank(t testing.TB, o eventlog.Options) *bank {
 	t.Helper()
 	return bankOf(t, logtest.Open(t, o))

@@ -60,7 +60,7 @@ func (b *bank) witness(name string, gate ...<-chan struct{}) *projection.Table[s
 // feeds' speeds, in a replay, live, and behind a snapshot.
 func TestCausalOrder(t *testing.T) {
 	ctx := logtest.Context(t)
-	b := openBank(t, logtest.Options(t))
+	b := openBank(t, inMemory(t))
 	rnd := rand.New(rand.NewPCG(1, 2))
 	last := map[string]uint64{}
 	write := func(n int) (at eventlog.Position) {

@@ -252,7 +252,7 @@ func TestModelProperty(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds: many restarts")
 	}
-	log := logtest.Fresh(t)
+	log := logtest.Open(t, inMemory(t))
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
