@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -68,6 +69,7 @@ func fed(f *Feed, chunks []*nats.Msg) *bulk {
 // Whatever happens to a backup on its way, every message is read once, in
 // order, and as it is; it is said once that reading goes on by a consumer.
 func TestBulkTrouble(t *testing.T) {
+	const n = 1500
 	for name, c := range map[string]struct {
 		change func(c []*nats.Msg) []*nats.Msg
 		whole  bool
@@ -91,17 +93,17 @@ func TestBulkTrouble(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
 			f := suiteFeed(t, Options{App: "suite", Memory: true, Logger: zerolog.New(zerolog.SyncWriter(&log)).Level(zerolog.WarnLevel)})
-			grow(t, f, 5000, 200)
+			grow(t, f, n, 200)
 			b := fed(f, c.change(chunksOf(t, f, 1024)))
-			pull(t, b, 0, 5000)
+			pull(t, b, 0, n)
 			grow(t, f, 1, 10)
-			pull(t, b, 5000, 5001) // behind the backup
+			pull(t, b, n, n+1) // behind the backup
 			b.close()
 			if n := strings.Count(log.String(), "by a consumer"); (n == 0) != c.whole || n > 1 {
 				t.Errorf("said %d times: %s", n, log.String())
 			}
-			if got := f.stats.bulk.Load(); (got == 5000) != c.whole && name != "no last one" && name != "cut" {
-				t.Errorf("%d of 5000 by bulk", got)
+			if got := f.stats.bulk.Load(); (got == n) != c.whole && name != "no last one" && name != "cut" {
+				t.Errorf("%d of %d by bulk", got, n)
 			}
 		})
 	}
@@ -199,13 +201,7 @@ func TestBulkRest(t *testing.T) {
 // noisy is what can't be compressed.
 func noisy(n int) []byte {
 	b := make([]byte, n)
-	x := uint64(88172645463325252)
-	for i := range b {
-		x ^= x << 13
-		x ^= x >> 7
-		x ^= x << 17
-		b[i] = byte(x)
-	}
+	rand.NewChaCha8([32]byte{}).Read(b)
 	return b
 }
 

@@ -74,7 +74,7 @@ func TestImport(t *testing.T) {
 		t.Run(fmt.Sprint("pack=", pack), func(t *testing.T) {
 			ctx := logtest.Context(t)
 			f := accounts(t, logtest.Fresh(t))
-			const n, keys = 20_000, 50
+			const n, keys = 10_000, 50
 			var last eventlog.ImportProgress
 			res, err := f.Import(ctx, input(0, n, keys), eventlog.ImportOptions{Pack: pack, Progress: func(p eventlog.ImportProgress) { last = p }})
 			if err != nil {
@@ -211,7 +211,7 @@ func TestImportAmongOthers(t *testing.T) {
 // packed differently: nothing is lost or doubled.
 func TestImportResumed(t *testing.T) {
 	f := accounts(t, logtest.Fresh(t))
-	const n, keys = 12_000, 30
+	const n, keys = 6000, 30
 	attempts := 0
 	for after := uint64(0); ; attempts++ {
 		ctx, cancel := context.WithCancel(logtest.Context(t))
@@ -219,7 +219,7 @@ func TestImportResumed(t *testing.T) {
 		turned := func(yield func(eventlog.Draft, error) bool) {
 			for k := range keys {
 				for i := (k + attempts*7) % keys; i < n; i += keys {
-					if read++; read == 900*(attempts+1) {
+					if read++; read == 450*(attempts+1) {
 						cancel()
 					}
 					if !yield(inputDraft(i, keys), nil) {

@@ -15,7 +15,7 @@ import (
 func deaf(t *testing.T, lost int64) (f *Feed, hear func()) {
 	t.Helper()
 	l, err := Open(t.Context(), Options{
-		App: "deaf", Memory: true, RequestTimeout: 50 * time.Millisecond, ResolveTimeout: 3 * time.Second,
+		App: "deaf", Memory: true, RequestTimeout: 250 * time.Millisecond, ResolveTimeout: 10 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -19,8 +19,9 @@ type merger struct {
 	gate     *causal.Gate
 	feeds    []*merged
 	arrivals chan lentBatch
-	turn     int    // feed that goes on
-	raised   uint64 // counts later ends
+	left     chan struct{} // closed when no batch is looked at any more
+	turn     int           // feed that goes on
+	raised   uint64        // counts later ends
 }
 
 // merged is one feed of a merge. i <= len(batch).
@@ -50,7 +51,7 @@ func newMerger(ctx context.Context, opts MergeOptions, feeds []*Feed) (*merger, 
 	if opts.StallAfter <= 0 {
 		opts.StallAfter = 10 * time.Second
 	}
-	m := &merger{opts: opts, arrivals: make(chan lentBatch)}
+	m := &merger{opts: opts, arrivals: make(chan lentBatch), left: make(chan struct{})}
 	at := make(map[string]uint64)
 	var p problems
 	for _, f := range feeds {
@@ -91,7 +92,9 @@ func newMerger(ctx context.Context, opts MergeOptions, feeds []*Feed) (*merger, 
 	return m, nil
 }
 
-// read is a feed's goroutine.
+// read is a feed's goroutine. Its reader lends the batches, so it isn't closed
+// while the merge has one, the context ended or not: the caller may be in the
+// middle of a commit.
 func (m *merger) read(s *merged, after uint64) {
 	opts := []ReadOption{After(after), Follow(), Progress()}
 	if m.opts.AllowTrimmed {
@@ -117,7 +120,7 @@ func (m *merger) read(s *merged, after uint64) {
 		}
 		select {
 		case <-s.taken:
-		case <-m.ctx.Done():
+		case <-m.left:
 			return
 		}
 	}
@@ -125,6 +128,7 @@ func (m *merger) read(s *merged, after uint64) {
 
 func (m *merger) close() {
 	m.cancel()
+	close(m.left)
 	m.wg.Wait()
 }
 

@@ -285,7 +285,7 @@ func trim(t *testing.T, f *Feed, below uint64) {
 func TestSourceEnds(t *testing.T) {
 	eachSource(t, func(t *testing.T, open func(t *testing.T, f *Feed, after uint64) source) {
 		f := suiteFeed(t, Options{App: "suite", Memory: true})
-		grow(t, f, 5000, 1000)
+		grow(t, f, 1500, 1000)
 		open(t, f, 0).close()
 		s := open(t, f, 0)
 		why := errors.New("enough")
@@ -296,12 +296,12 @@ func TestSourceEnds(t *testing.T) {
 			if len(msgs) == 0 || msgs[0].seq != 1 {
 				t.Fatalf("%d messages", len(msgs))
 			}
-			pull(t, s, msgs[len(msgs)-1].seq, 5000)
+			pull(t, s, msgs[len(msgs)-1].seq, 1500)
 		} else {
 			if !errors.Is(err, why) {
 				t.Errorf("%v", err)
 			}
-			pull(t, s, 0, 5000)
+			pull(t, s, 0, 1500)
 		}
 		ctx, cancel = context.WithCancelCause(t.Context())
 		time.AfterFunc(5*time.Millisecond, func() { cancel(why) })

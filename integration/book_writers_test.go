@@ -21,6 +21,7 @@ type crew struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 	acked   atomic.Int64
+	open    atomic.Int64 // appends that haven't returned
 	retried atomic.Int64 // appends whose outcome was ambiguous
 	refused atomic.Int64 // appends of which nothing was stored, or that conflicted
 
@@ -92,6 +93,19 @@ func (c *crew) awaitTrouble(ctx context.Context, t testing.TB, n int64) {
 	await(ctx, t, "the writers notice", func() bool { return c.refused.Load()+c.retried.Load() >= from+n })
 }
 
+// awaitOpen waits until appends are under way that no server answers: n of
+// them are open, and nothing is acknowledged for a while.
+func (c *crew) awaitOpen(ctx context.Context, t testing.TB, n int64) {
+	t.Helper()
+	last, since := int64(-1), time.Now()
+	await(ctx, t, "the writers wait", func() bool {
+		if acked := c.acked.Load(); acked != last || c.open.Load() < n {
+			last, since = acked, time.Now()
+		}
+		return time.Since(since) > 50*time.Millisecond
+	})
+}
+
 // end lets the writers finish and returns what they were told.
 func (c *crew) end(t testing.TB) []claim {
 	t.Helper()
@@ -108,7 +122,9 @@ func (c *crew) end(t testing.TB) []claim {
 // sent again with the same ID; what was not stored, as if for the first time.
 func (c *crew) settle(ctx context.Context, d eventlog.Draft) (eventlog.Position, error) {
 	for {
+		c.open.Add(1)
 		pos, err := c.book.AppendDraft(ctx, d)
+		c.open.Add(-1)
 		ambiguous, ok := errors.AsType[*eventlog.AmbiguousError](err)
 		switch {
 		case ok && ctx.Err() == nil:

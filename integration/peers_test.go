@@ -33,8 +33,8 @@ func peers(ctx context.Context, t *testing.T, n int, o eventlog.Options) (logs [
 func TestPeersRaceForIdentity(t *testing.T) {
 	const appends, keys = 300, 5
 	ctx := limited(t, time.Minute)
-	// The server forgets an ID long before the last round.
-	o := eventlog.Options{App: "race", URL: natstest.Start(t).URL(), DuplicateWindow: 200 * time.Millisecond}
+	const window = 1500 * time.Millisecond // of which a writer has two thirds to get through
+	o := eventlog.Options{App: "race", URL: natstest.Start(t).URL(), DuplicateWindow: window}
 	_, books := peers(ctx, t, 3, o)
 	var first []eventlog.Position
 	for round := range 2 {
@@ -52,8 +52,11 @@ func TestPeersRaceForIdentity(t *testing.T) {
 				t.Fatalf("append %d, sent again: %v, at first %v", n, got[0], first[n-1])
 			}
 		}
-		// The next round is sent by those who know nothing of this one.
+		// The next round is sent by those who know nothing of this one, when the
+		// server has forgotten its IDs.
 		_, books = peers(ctx, t, 3, o)
+		sent := time.Now()
+		await(ctx, t, "the window is over", func() bool { return round > 0 || time.Since(sent) > window+window/10 })
 	}
 	records := readBook(ctx, t, books[0])
 	checkBook(t, records, nil)

@@ -33,7 +33,12 @@ func restartUnderneath(t *testing.T, resolve time.Duration) *crew {
 	defer rt.Close()
 	reader := follow(ctx, book)
 	writers := hire(ctx, book, plain, plain, plain, actor, actor, careful(3), careful(3))
-	for _, end := range []func(){server.Kill, server.Stop, server.Kill} {
+	killed := func() { // with appends under way for certain
+		server.Suspend()
+		writers.awaitOpen(ctx, t, 3)
+		server.Kill()
+	}
+	for _, end := range []func(){killed, server.Stop, server.Kill} {
 		writers.awaitMore(ctx, t, 1000)
 		end()
 		if resolve > 0 {

@@ -29,7 +29,7 @@ func backUp(t *testing.T, log *eventlog.Log, stream string) (s streamBackup) {
 	defer func() { _ = sub.Unsubscribe() }()
 	streamAPI(t, log, "SNAPSHOT", stream, map[string]any{"deliver_subject": inbox, "no_consumers": true}, &s)
 	for {
-		m := must(sub.NextMsg(10 * time.Second))(t)
+		m := must(sub.NextMsg(patience))(t)
 		if len(m.Data) == 0 {
 			if st := m.Header.Get("Status"); st != "" && st != "204" {
 				t.Fatalf("backup: %v", m.Header)
@@ -57,7 +57,7 @@ func restoreBackup(t *testing.T, log *eventlog.Log, stream string, s streamBacku
 	}
 	streamAPI(t, log, "RESTORE", stream, s, &to)
 	for _, chunk := range append(s.chunks, nil) {
-		m := must(log.Conn().Request(to.Subject, chunk, 10*time.Second))(t)
+		m := must(log.Conn().Request(to.Subject, chunk, patience))(t)
 		if strings.Contains(string(m.Data), `"error"`) {
 			t.Fatalf("restore: %s", m.Data)
 		}
@@ -67,7 +67,7 @@ func restoreBackup(t *testing.T, log *eventlog.Log, stream string, s streamBacku
 func streamAPI(t *testing.T, log *eventlog.Log, what, stream string, request, reply any) {
 	t.Helper()
 	body := must(json.Marshal(request))(t)
-	m := must(log.Conn().Request(log.APIPrefix()+".STREAM."+what+"."+stream, body, 10*time.Second))(t)
+	m := must(log.Conn().Request(log.APIPrefix()+".STREAM."+what+"."+stream, body, patience))(t)
 	if strings.Contains(string(m.Data), `"error"`) {
 		t.Fatalf("%s: %s", what, m.Data)
 	}
@@ -101,7 +101,7 @@ func TestStreamRestoredFromBackup(t *testing.T) {
 			want := map[string]int64{"k0": 7, "k1": 7, "k2": 6}
 			later := appendAgain(t, b, 1+more)
 			want["later"] = int64(1 + more)
-			deadline := time.After(20 * time.Second)
+			deadline := time.After(patience)
 			for done := false; !done; {
 				s := rt.Metrics()[0]
 				now, _ := s.At.Get("accounts")

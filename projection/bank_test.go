@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
@@ -25,6 +26,17 @@ type bank struct {
 	log      *eventlog.Log
 	accounts *eventlog.Feed
 	audits   *eventlog.Feed
+}
+
+// inMemory are the options of a fresh log without files, where it is embedded:
+// for tests of many runs, to which those are nothing but time.
+func inMemory(t testing.TB) eventlog.Options {
+	t.Helper()
+	o := logtest.Options(t)
+	if o.URL == "" {
+		o.Dir, o.Memory = "", true
+	}
+	return o
 }
 
 func openBank(t testing.TB, o eventlog.Options) *bank {
@@ -97,6 +109,9 @@ func (b *bank) notes(opts ...projection.TableOption) *projection.Table[string, i
 	})
 	return t
 }
+
+// patience is how long a test waits for what must happen.
+const patience = 2 * time.Minute
 
 // start starts projections; each is closed when the test ends.
 func (b *bank) start(t testing.TB, c projection.Config, ps ...projection.Projection) *projection.Runtime {

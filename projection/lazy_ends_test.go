@@ -22,7 +22,7 @@ func TestLazyNeededWhileItEnds(t *testing.T) {
 	lazy := b.balances(projection.Lazy(time.Millisecond))
 	rt := b.start(t, projection.Config{Store: s}, lazy)
 	must(rt.Need(ctx, lazy))(t)()
-	<-s.held // nobody needs it: it is saved before it goes
+	s.awaitHeld(t) // nobody needs it: it is saved before it goes
 	needed := make(chan error, 1)
 	var release func()
 	go func() {

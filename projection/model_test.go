@@ -249,10 +249,10 @@ func TestModelStopsTorn(t *testing.T) {
 // T0.14 for models: random writes, restarts, crashes and saves by another
 // process: always the plain fold.
 func TestModelProperty(t *testing.T) {
-	log := logtest.Fresh(t)
 	if testing.Short() {
 		t.Skip("takes seconds: many restarts")
 	}
+	log := logtest.Open(t, inMemory(t))
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++

@@ -57,7 +57,7 @@ func (s *trickyStore) Claim(ctx context.Context, unit string, epoch uint64) erro
 
 func awaitStatus(t *testing.T, rt *projection.Runtime, what string, ok func(projection.SnapshotStatus) bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for {
 		s := rt.Metrics()[0].Snapshots
 		if ok(s) {
@@ -153,6 +153,7 @@ func TestPausedOwnerIsRefused(t *testing.T) {
 	if err := rt1.Wait(ctx, at); err != nil {
 		t.Fatal(err)
 	}
+	s1.awaitHeld(t)
 	nc.Close() // what a pause is to the lease
 	cfg2.Snapshots = projection.Policy{Events: 1 << 40}
 	rt2 := b.start(t, cfg2, two)

@@ -23,8 +23,10 @@ type arrival struct {
 }
 
 // pump reads a feed and hands its batches over. A server that is away is
-// waited for, with exponential backoff; nothing is skipped.
-func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
+// waited for, with exponential backoff; nothing is skipped. A batch is lent by
+// the reader, which is closed when the batch was taken, or over is closed: when
+// the unit looks at none any more. That ctx has ended doesn't tell that.
+func (u *unit) pump(ctx context.Context, over <-chan struct{}, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
 	const first, longest = 50 * time.Millisecond, 5 * time.Second
 	taken := make(chan struct{}, 1)
 	wait := first
@@ -55,7 +57,7 @@ func (u *unit) pump(ctx context.Context, f *eventlog.Feed, after, until uint64, 
 				after = at
 				select { // it may be held for long
 				case <-taken:
-				case <-ctx.Done():
+				case <-over:
 					return ctx.Err()
 				}
 				wait = first

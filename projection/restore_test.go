@@ -18,7 +18,7 @@ import (
 // T0.1, T0.14 as a property: a snapshot after every event; restoring after
 // any of them and applying the rest always equals a plain fold of the log.
 func TestSnapshotAfterEveryEvent(t *testing.T) {
-	log := logtest.Fresh(t)
+	log := logtest.Open(t, inMemory(t))
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++

@@ -3,6 +3,7 @@ package projection
 import (
 	"bytes"
 	"maps"
+	"math"
 	"testing"
 
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -111,7 +112,12 @@ func TestCutAllocatesNothing(t *testing.T) {
 		step().(releaser).release()
 	}
 	next := make(chan capture, 1)
-	if n := testing.AllocsPerRun(20, func() { next <- step(); (<-next).(releaser).release() }); n > 0 {
-		t.Errorf("%.0f allocations", n)
+	// Goroutines that other tests have left count, too: the least of some is its own.
+	least := math.Inf(1)
+	for range 5 {
+		least = min(least, testing.AllocsPerRun(20, func() { next <- step(); (<-next).(releaser).release() }))
+	}
+	if least > 0 {
+		t.Errorf("%.0f allocations", least)
 	}
 }

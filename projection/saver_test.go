@@ -62,9 +62,19 @@ func (s *trickyStore) await(t *testing.T, n int) {
 	for range n {
 		select {
 		case <-s.saved:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("no save")
 		}
+	}
+}
+
+// awaitHeld waits until a save waits for hold.
+func (s *trickyStore) awaitHeld(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.held:
+	case <-time.After(patience):
+		t.Fatal("no save was held")
 	}
 }
 

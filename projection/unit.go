@@ -180,6 +180,8 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	over := make(chan struct{})
+	defer close(over)
 	defer cancel()
 	arrivals := make(chan arrival)
 	for name, f := range u.feeds {
@@ -190,7 +192,7 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 				continue
 			}
 		}
-		wg.Go(func() { u.pump(ctx, f, after, until, arrivals) })
+		wg.Go(func() { u.pump(ctx, over, f, after, until, arrivals) })
 	}
 	asks, calls := u.asks, u.calls
 	held := newHolding(u, nil)

@@ -220,7 +220,7 @@ func TestViewWhileTablesCatchUp(t *testing.T) {
 		balances := b.balances()
 		var healed atomic.Bool
 		failed := make(chan struct{}, 1000)
-		added := projection.NewTable[string, int64]("added", projection.OnFailure(projection.FailurePolicy{Retries: 100, Backoff: 20 * time.Millisecond, MaxBackoff: 20 * time.Millisecond}))
+		added := projection.NewTable[string, int64]("added", projection.OnFailure(projection.FailurePolicy{Retries: 100, Backoff: 20 * time.Millisecond, MaxBackoff: time.Second}))
 		projection.On(added, b.accounts, func(tx *projection.Tx[string, int64], e eventlog.Event, d deposited) error {
 			if !healed.Load() {
 				failed <- struct{}{}

@@ -44,7 +44,7 @@ func embedded(t testing.TB, domain string) *nats.Conn {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("the server isn't ready")
 	}
 	nc := connected(t, "", nats.InProcessServer(s))
@@ -90,7 +90,7 @@ func opened(t testing.TB, nc *nats.Conn, change ...func(*Options)) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
 		err := s.opts.JetStream.DeleteKeyValue(ctx, bucketName(opts.App))
 		if err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {

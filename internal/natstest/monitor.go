@@ -86,23 +86,6 @@ func (s *Server) Connections() uint64 {
 	return answer.Total
 }
 
-// Streams are the names of the streams that the server holds, of all
-// accounts.
-func (s *Server) Streams() []string {
-	s.t.Helper()
-	info, err := s.jsInfo(s.t.Context())
-	if err != nil {
-		s.t.Fatalf("server %s: %v", s.name, err)
-	}
-	var names []string
-	for _, a := range info.Accounts {
-		for _, st := range a.Streams {
-			names = append(names, st.Name)
-		}
-	}
-	return names
-}
-
 var monitorClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (s *Server) monitored(ctx context.Context, path string, answer any) error {

@@ -140,6 +140,20 @@ func (s *Server) Kill() {
 	}
 }
 
+// Suspend stops the server's process where it is (SIGSTOP): its connections
+// stay, and nothing is answered. Kill is what ends it then.
+func (s *Server) Suspend() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		s.t.Fatalf("server %s is down", s.name)
+	}
+	if err := suspend(s.proc.cmd.Process); err != nil {
+		s.t.Fatalf("server %s: %v", s.name, err)
+	}
+}
+
 // Stop ends the server in an orderly way (SIGTERM), and returns when it is
 // gone.
 func (s *Server) Stop() {
