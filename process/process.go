@@ -88,10 +88,7 @@ func newManager[S any](outbox *effect.Outbox[action], timers *eventlog.Feed, nam
 	m.states = projection.NewTable[string, row[S]](name, projection.Version(version))
 	m.Projection = projection.NewUnit(name, m.states, outbox)
 	effect.OnChange(outbox, m.states, func(tx *effect.Tx[action], c projection.Change[string, row[S]]) error {
-		if c.New.Feed != c.Cause.Feed || c.New.Seq != c.Cause.Seq {
-			return nil // the row is gone
-		}
-		for _, a := range c.New.Out {
+		for _, a := range c.New.Out { // of a row that goes there are none
 			tx.WantAt(a.Name, a.At, a)
 		}
 		return nil

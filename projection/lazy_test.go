@@ -78,6 +78,9 @@ func TestLazy(t *testing.T) {
 		release()
 		release()
 		awaitState(ctx, t, rt, "lazy", projection.Dormant)
+		if s := status(t, rt, "lazy"); s.Rows != 0 || s.At.Len() != 0 || s.Recovery.Source != "" {
+			t.Errorf("it was let go: %+v", s)
+		}
 		if want := 3 + round; calls != want {
 			t.Errorf("%d events were handled, want %d: each once", calls, want)
 		}
