@@ -29,6 +29,9 @@ func TestKeptBuffersShow(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "good", good, map[string]opened{"ada": {"Ada"}, "bob": {"Bob"}})
+	if err := rt.Close(); err != nil { // its readers have given all back
+		t.Fatal(err)
+	}
 	kept, _ := bad.Get("ada")
 	want, err := eventlog.MsgPack.Append(nil, opened{"Ada"})
 	if err != nil || len(kept) != len(want) || string(kept) == string(want) {

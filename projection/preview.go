@@ -78,11 +78,12 @@ type undoable interface {
 }
 
 func (g *group) preview(f *eventlog.Feed, c *eventlog.Commit, o *Outcome) (failed []error) {
-	marks := make([]int, len(g.nodes))
-	for i, n := range g.nodes {
+	taken := make([]func(), 0, len(g.nodes)) // take a node's part back
+	for _, n := range g.nodes {
 		s, ok := n.state.(undoable)
 		if n.step.off = n.step.off || !ok; !n.step.off {
-			marks[i] = s.mark()
+			mark := s.mark()
+			taken = append(taken, func() { n.undo(); s.release(mark) })
 			o.at[n] = n.at()
 		}
 	}
@@ -99,11 +100,8 @@ func (g *group) preview(f *eventlog.Feed, c *eventlog.Commit, o *Outcome) (faile
 			o.add(n)
 		}
 	}
-	for i, n := range g.nodes {
-		if s, ok := n.state.(undoable); ok && n.stopped == nil && n.feeds[f.Name()] != nil {
-			n.undo()
-			s.release(marks[i])
-		}
+	for _, back := range taken {
+		back()
 	}
 	return failed
 }
