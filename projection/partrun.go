@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -63,6 +64,7 @@ type partRun[V any] struct {
 	done   []partDone // undo list behind each commit that was handled
 	moves  []partMove[V]
 	taken  int // of moves
+	at     int // commit that is being handled
 	event  eventlog.Event
 	up     *node
 	failed *partFailure
@@ -204,19 +206,32 @@ func (p *Partitioned[V]) stage(g regrouping[V], c *eventlog.Commit, at int) (fai
 	return &partFailure{at: at, up: g.node(), err: err, stack: stack}
 }
 
+// errGoexit is the failure of a handler that nothing came back from.
+var errGoexit = errors.New("the handler ended its goroutine (runtime.Goexit, as testing.T.FailNow does)")
+
 // runPart handles a partition's tasks up to the first failure of any.
 func (p *Partitioned[V]) runPart(f *eventlog.Feed, i int, first *atomic.Int64, observed bool) {
-	r, t := &p.ahead.parts[i], p.parts[i]
+	r, back := &p.ahead.parts[i], false
+	defer func() {
+		if !back { // what is left of the tasks must not pass as handled
+			r.fail(first, errGoexit, "")
+		}
+	}()
+	r.handle(p, f, p.parts[i], first, observed)
+	back = true
+}
+
+func (r *partRun[V]) handle(p *Partitioned[V], f *eventlog.Feed, t *Table[string, V], first *atomic.Int64, observed bool) {
 	for rest := r.tasks; len(rest) > 0; {
-		at, c, begun := rest[0].at, rest[0].commit, len(t.undo)
-		if int64(at) >= first.Load() {
+		c, begun := rest[0].commit, len(t.undo)
+		if r.at = rest[0].at; int64(r.at) >= first.Load() {
 			return
 		}
 		var stack string
 		n := 0
 		err := func() (err error) {
 			defer containStack(&err, &stack)
-			for ; n < len(rest) && rest[n].at == at; n++ {
+			for ; n < len(rest) && rest[n].at == r.at; n++ {
 				if err := r.do(p, f, t, &rest[n]); err != nil {
 					return err
 				}
@@ -224,17 +239,22 @@ func (p *Partitioned[V]) runPart(f *eventlog.Feed, i int, first *atomic.Int64, o
 			return t.misused()
 		}()
 		if err != nil {
-			r.failed = &partFailure{at: at, event: r.event, up: r.up, err: err, stack: stack}
-			for old := first.Load(); int64(at) < old && !first.CompareAndSwap(old, int64(at)); {
-				old = first.Load()
-			}
+			r.fail(first, err, stack)
 			return
 		}
 		rest = rest[n:]
-		r.done = append(r.done, partDone{at, len(t.undo)})
+		r.done = append(r.done, partDone{r.at, len(t.undo)})
 		if observed && len(t.undo) > begun {
-			r.note(t, begun, at, c)
+			r.note(t, begun, r.at, c)
 		}
+	}
+}
+
+// fail ends the run at the commit that is being handled, for all partitions.
+func (r *partRun[V]) fail(first *atomic.Int64, err error, stack string) {
+	r.failed = &partFailure{at: r.at, event: r.event, up: r.up, err: err, stack: stack}
+	for old := first.Load(); int64(r.at) < old && !first.CompareAndSwap(old, int64(r.at)); {
+		old = first.Load()
 	}
 }
 
