@@ -56,8 +56,11 @@ func (f *Feed) Rehearse(d Draft, seq uint64, at time.Time) (c Commit, err error)
 // RehearseInto is Rehearse for who needs one commit at a time: c is the zero
 // Commit, or what an earlier RehearseInto has filled, whose memory is used
 // again. So a commit is lent here, as by a Reader: it and its events are valid
-// until the next call. After an error c is zero.
+// until the next call. After an error c is zero. A nil c is an ErrInvalid.
 func (f *Feed) RehearseInto(c *Commit, d Draft, seq uint64, at time.Time) error {
+	if c == nil {
+		return fmt.Errorf("eventlog: rehearse on %s: %w: there is no commit to fill", f.name, ErrInvalid)
+	}
 	if mangling {
 		c.mangle()
 		*c = Commit{}

@@ -80,6 +80,9 @@ func TestRehearsedIsWhatIsRead(t *testing.T) {
 	if err := offline.RehearseInto(again, eventlog.Draft{Key: "k", Events: []any{rehearsed{4}}}, 7, time.Now()); err != nil || again.ID != "accounts@7" || again.Key != "k" {
 		t.Errorf("behind a failure: %+v, %v", again, err)
 	}
+	if err := offline.RehearseInto(nil, eventlog.Draft{Key: "k", Events: []any{rehearsed{4}}}, 8, time.Now()); !errors.Is(err, eventlog.ErrInvalid) {
+		t.Errorf("into no commit: %v", err)
+	}
 }
 
 // Without a log, everything that needs one says so.
