@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -18,7 +17,7 @@ func replayCases() []*benchCase {
 			decodePosted, eventlog.Type[posted](eventName)),
 		replayCase("replay/typed-reflect", "the whole log through Feed.Commits, events decoded by reflection"+against,
 			decodePlain, eventlog.Type[postedPlain](eventName)),
-		aheadCase(), packedCase(), clusterReplayCase(), memoryCase(),
+		packedCase(), clusterReplayCase(), memoryCase(),
 	}
 }
 
@@ -30,27 +29,6 @@ func decodePosted(e eventlog.Event) (uint64, error) {
 func decodePlain(e eventlog.Event) (uint64, error) {
 	p, err := eventlog.Decode[postedPlain](e)
 	return p.Cents, err
-}
-
-// aheadCase is what decoding on idle processors gains where decoding takes
-// long.
-func aheadCase() *benchCase {
-	replay := func(ctx context.Context, e *env, c *clock, workers int) (s sample, err error) {
-		o, err := e.openLog(ctx, eventlog.Type[postedPlain](eventName))
-		if err != nil {
-			return s, err
-		}
-		defer o.close()
-		return o.replay(ctx, c, decodePlain, eventlog.DecodeAhead(workers))
-	}
-	return &benchCase{
-		name: "replay/ahead", about: "replay/typed-reflect with events decoded ahead, against the same with DecodeAhead(0)",
-		unit: unitEvents,
-		ours: func(ctx context.Context, e *env, c *clock) (sample, error) {
-			return replay(ctx, e, c, runtime.GOMAXPROCS(0))
-		},
-		base: func(ctx context.Context, e *env, c *clock) (sample, error) { return replay(ctx, e, c, 0) },
-	}
 }
 
 // decoder decodes an event and returns its amount; nil where events are not
@@ -92,12 +70,12 @@ func replayDir(ctx context.Context, dir string, c *clock, decode decoder) (s sam
 	return o.replay(ctx, c, decode)
 }
 
-func (o *ours) replay(ctx context.Context, c *clock, decode decoder, opts ...eventlog.ReadOption) (s sample, err error) {
+func (o *ours) replay(ctx context.Context, c *clock, decode decoder) (s sample, err error) {
 	var cents uint64
 	if err := c.start(); err != nil {
 		return s, err
 	}
-	for cm, err := range o.feed.Commits(ctx, opts...) {
+	for cm, err := range o.feed.Commits(ctx) {
 		if err != nil {
 			return s, err
 		}

@@ -45,10 +45,6 @@ type Commit struct {
 	parts []part
 	// evolved is nil where the events are read as they were stored.
 	evolved *evolved
-	// ahead has what is decoded ahead of the batch that the commit is in, nil
-	// where nothing is; first is the place of its first event there.
-	ahead *ahead
-	first int
 }
 
 // part is one event inside a commit's payload.
@@ -168,14 +164,6 @@ func (e Event) Value() (any, error) {
 			return nil, err
 		}
 		return e.raw(), nil
-	}
-	if a := e.commit.ahead; a != nil {
-		if c := a.cell(e); c != nil && c.take() {
-			return t.values.value(c.value), nil
-		}
-		if a.learning {
-			defer func(began time.Time) { a.note(e.Type, t.goType, time.Since(began)) }(time.Now())
-		}
 	}
 	v, err := t.decode(e.commit.codec, e.data)
 	if err != nil {

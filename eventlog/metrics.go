@@ -10,7 +10,7 @@ type feedStats struct {
 	commits, events, bytes        atomic.Uint64
 	conflicts, ambiguous, refused atomic.Uint64
 	retries, read, restarts, bulk atomic.Uint64
-	ahead, files                  atomic.Uint64
+	files                         atomic.Uint64
 }
 
 // outcome counts what became of a commit.
@@ -44,7 +44,6 @@ type Metrics struct {
 	Read      uint64 // commits read, by all readers
 	Bulk      uint64 // messages that readers took from backups of the stream, markers too
 	Files     uint64 // messages that followers took from the embedded server's block files, for all of this process together; markers too
-	Ahead     uint64 // events that were decoded ahead of who handles them (DecodeAhead)
 	Restarts  uint64 // how often a reader had to start its consumer again
 	// Of an adopted feed, by all readers: messages that no layout is for, and
 	// sequences that were gone when reading came to them, before the first one
@@ -62,7 +61,7 @@ func (f *Feed) Metrics() Metrics {
 	m := Metrics{
 		Feed: f.name, Commits: s.commits.Load(), Events: s.events.Load(), Bytes: s.bytes.Load(),
 		Conflicts: s.conflicts.Load(), Ambiguous: s.ambiguous.Load(), Refused: s.refused.Load(),
-		Retries: s.retries.Load(), Read: s.read.Load(), Bulk: s.bulk.Load(), Files: s.files.Load(), Ahead: s.ahead.Load(), Restarts: s.restarts.Load(),
+		Retries: s.retries.Load(), Read: s.read.Load(), Bulk: s.bulk.Load(), Files: s.files.Load(), Restarts: s.restarts.Load(),
 	}
 	if f.writer != nil {
 		m.InFlight = len(f.writer.slots) + len(f.batches.slots)

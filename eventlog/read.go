@@ -16,7 +16,6 @@ type readConfig struct {
 	follow  bool
 	trimmed bool
 	steps   bool
-	ahead   int
 }
 
 // After starts reading behind this sequence. Default: at the feed's start.
@@ -43,17 +42,6 @@ func AllowTrimmed() ReadOption { return func(c *readConfig) { c.trimmed = true }
 // well, with an empty batch that isn't nil: for who has to know how far the
 // feed was read (Reader.At), and not only what is in it.
 func Progress() ReadOption { return func(c *readConfig) { c.steps = true } }
-
-// DecodeAhead bounds the goroutines that decode events ahead of who handles
-// them; 0 turns that off. Default: one for each processor (GOMAXPROCS) but
-// one, for all readers of the process together.
-//
-// It is for those who decode with Decode or Event.Value and have a backlog: a
-// batch of 64 events or more. It is done where it was measured to pay: for
-// types that are asked for, and take 500 ns or more to decode. Order, values
-// and errors are the same as without. Codecs and the methods of event types
-// are called concurrently, as they are by several readers.
-func DecodeAhead(workers int) ReadOption { return func(c *readConfig) { c.ahead = max(workers, 0) } }
 
 // Read yields a feed's events in order, from the start to what is the end
 // now, or as the options say. An error is the last step; when ctx ends, its
@@ -109,7 +97,6 @@ func (f *Feed) Commits(ctx context.Context, opts ...ReadOption) iter.Seq2[*Commi
 					return
 				}
 				if mangling {
-					r.endAhead()
 					batch[i].mangle()
 				}
 			}

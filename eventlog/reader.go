@@ -23,7 +23,6 @@ type Reader struct {
 	last   message // the one at cursor; seq 0 where none was read
 	head   message // of the key that is read, where reading has an end
 	batch  []Commit
-	ahead  *ahead   // nil until a batch is large
 	quiet  int      // small batches since the last large one
 	lent   []Commit // what of it Next returned last; kept where mangling alone
 	rest   []message
@@ -38,7 +37,7 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	if err := f.online(); err != nil {
 		return nil, err
 	}
-	cfg := readConfig{until: math.MaxUint64, ahead: math.MaxInt}
+	cfg := readConfig{until: math.MaxUint64}
 	for _, o := range opts {
 		o(&cfg)
 	}
@@ -141,7 +140,6 @@ func (r *Reader) At() (seq uint64, print timeframe.Fingerprint, ok bool) {
 // next is Next by what the source delivers: a batch without commits has
 // markers alone.
 func (r *Reader) next(ctx context.Context) ([]Commit, error) {
-	r.endAhead()
 	if mangling {
 		r.mangle()
 	}
@@ -223,7 +221,7 @@ func (r *Reader) room(n int) []Commit {
 		r.quiet = 0
 	} else if cap(r.batch) > small {
 		if r.quiet++; r.quiet > patience {
-			r.batch, r.quiet, r.ahead = nil, 0, nil
+			r.batch, r.quiet = nil, 0
 		}
 	}
 	if cap(r.batch) < n {
@@ -238,7 +236,6 @@ func (r *Reader) taken(batch []Commit) []Commit {
 	if mangling {
 		r.lent = batch
 	}
-	r.lookAhead(batch)
 	return batch
 }
 
@@ -301,7 +298,6 @@ func (r *Reader) idle(ctx context.Context) error {
 
 // Close ends reading. It may be called more than once.
 func (r *Reader) Close() error {
-	r.endAhead()
 	if mangling {
 		r.mangle()
 	}

@@ -36,9 +36,6 @@ func NameOf[T any](f *Feed) (string, error) {
 
 // Decode decodes an event into T without going through an interface value.
 func Decode[T any](e Event) (T, error) {
-	if e.commit != nil && e.commit.ahead != nil {
-		return decodeAhead[T](e.commit.ahead, e)
-	}
 	var v T
 	err := e.Decode(&v)
 	return v, err

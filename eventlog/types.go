@@ -17,7 +17,6 @@ type eventType struct {
 	goType reflect.Type
 	encode func(c Codec, dst []byte, v any) ([]byte, error)
 	decode func(c Codec, data []byte) (any, error)
-	values values
 }
 
 // registry holds a feed's types and codecs. It doesn't change once the feed
@@ -66,7 +65,7 @@ func Type[T any](name string) FeedOption {
 		if !typeNameRE.MatchString(name) {
 			c.problems.add("event name %q of type %s: use letters, digits and ._:/- (1 to 128 of them, a letter or digit first)", name, t)
 		}
-		c.types = append(c.types, &eventType{name: name, goType: t, encode: encodeAs[T], decode: decodeAs[T], values: valuesOf[T]{}})
+		c.types = append(c.types, &eventType{name: name, goType: t, encode: encodeAs[T], decode: decodeAs[T]})
 	})
 }
 
