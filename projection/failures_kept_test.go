@@ -120,10 +120,8 @@ func TestImpossiblePoliciesAreRefused(t *testing.T) {
 	odd := b.notes(projection.OnFailure(projection.FailurePolicy{Retries: -1, Backoff: -1, Then: 9}))
 	model := projection.NewModel("model", func() *int { return new(int) }, park)
 	projection.OnModel(model, b.accounts, func(*int, eventlog.Event, deposited) error { return nil })
-	partitioned := projection.NewPartitioned[int]("partitioned", 2, park)
-	projection.OnGroup(partitioned, src, func(string, int64) (string, bool) { return "", false }, func(projection.Row[int], projection.Change[string, int64]) error { return nil })
-	_, err := projection.Start(t.Context(), b.log, src, reader, derived, odd, model, partitioned)
-	for _, want := range []string{`"reader" reads the changes of "balances", and may park`, `"derived" is Derived, and may skip`, "-1 retries", "negative Backoff", "unknown action 9", "can't undo", `"partitioned" reads the changes of "balances", and may park`} {
+	_, err := projection.Start(t.Context(), b.log, src, reader, derived, odd, model)
+	for _, want := range []string{`"reader" reads the changes of "balances", and may park`, `"derived" is Derived, and may skip`, "-1 retries", "negative Backoff", "unknown action 9", "can't undo"} {
 		if err == nil || !errors.Is(err, projection.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v doesn't say %q", err, want)
 		}

@@ -18,19 +18,16 @@ import (
 // the same handlers, however many partitions there are: either may be restored
 // from the other's. Readers and snapshots see whole runs of commits, in all
 // partitions. Other tables can read its changes (OnChange, and the operators
-// that take a Relation): they are told commit by commit, as by a Table. OnGroup
-// makes a partitioned table of another one's changes. It can't be watched,
-// viewed, or read by Reads and the joins.
+// that take a Relation): they are told commit by commit, as by a Table. It can't
+// be watched, viewed, or read by Reads and the joins, and it reads no tables.
 type Partitioned[V any] struct {
 	n     *node
 	parts []*Table[string, V]
 	seed  maphash.Seed
 
-	regroup []regrouping[V] // what it reads of other partitioned tables
-	serial  bool            // it reads others, too
-	ahead   ahead[V]
-	delta   []Change[string, V] // of the step
-	marks   []int
+	ahead ahead[V]
+	delta []Change[string, V] // of the step
+	marks []int
 }
 
 // NewPartitioned makes an empty table of so many partitions; 0 is as many as

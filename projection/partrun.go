@@ -3,7 +3,6 @@ package projection
 import (
 	"errors"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -16,9 +15,6 @@ import (
 // stepped as behind any other; and what failed ahead of the walk is a failure
 // where the walk comes to it.
 type parallel interface {
-	// alike says whether all that it reads is parallel, too: else it is handled
-	// by the walk.
-	alike() bool
 	beginRun()
 	// handle handles commits from this one on, up to the first failure; where
 	// that has been done, nothing.
@@ -53,30 +49,26 @@ type ahead[V any] struct {
 type partFailure struct {
 	at    int
 	event eventlog.Event // that was handled
-	up    *node          // whose change was handled; nil: it was an event
 	err   error
 	stack string
 }
 
 // partRun is one partition's share of a run.
 type partRun[V any] struct {
-	tasks  []partTask[V]
+	tasks  []partTask
 	done   []partDone // undo list behind each commit that was handled
 	moves  []partMove[V]
 	taken  int // of moves
 	at     int // commit that is being handled
 	event  eventlog.Event
-	up     *node
 	failed *partFailure
 	_      [64]byte // keeps what two processors write in lines of their own
 }
 
-// partTask is a commit's events, or a change of another table that was staged.
-type partTask[V any] struct {
+// partTask is a commit whose key is of the partition.
+type partTask struct {
 	at     int
 	commit *eventlog.Commit
-	from   regrouping[V]
-	staged int
 }
 
 type partDone struct{ at, undo int }
@@ -86,19 +78,12 @@ type partMove[V any] struct {
 	c  Change[string, V]
 }
 
-func (p *Partitioned[V]) alike() bool {
-	return !p.serial && !slices.ContainsFunc(p.regroup, func(g regrouping[V]) bool { return g.node().par == nil })
-}
-
 func (p *Partitioned[V]) beginRun() {
 	a := &p.ahead
 	a.on, a.until, a.failed, a.ends = true, 0, nil, a.ends[:0]
 	for i := range a.parts {
 		r := &a.parts[i]
 		*r = partRun[V]{tasks: r.tasks[:0], done: r.done[:0], moves: r.moves[:0]}
-	}
-	for _, g := range p.regroup {
-		g.reset()
 	}
 }
 
@@ -125,7 +110,8 @@ func (p *Partitioned[V]) handle(f *eventlog.Feed, run []eventlog.Commit, from in
 	if from < a.until || a.failed != nil && a.failed.at == from {
 		return
 	}
-	limit, failed := p.deal(run, from)
+	p.deal(run, from)
+	var failed *partFailure
 	var first atomic.Int64 // commit of the first failure so far
 	first.Store(math.MaxInt64)
 	var wg sync.WaitGroup
@@ -148,62 +134,32 @@ func (p *Partitioned[V]) handle(f *eventlog.Feed, run []eventlog.Commit, from in
 			failed = e
 		}
 	}
+	limit := len(run)
 	if failed != nil {
-		limit = min(limit, failed.at)
+		limit = failed.at
 	}
 	p.rewind(limit)
 	a.failed = failed
 	p.collect(limit)
 }
 
-// deal hands out commits from one on, as far as what the table reads was
-// handled. It returns where it ended, and why, where that is a failure.
-func (p *Partitioned[V]) deal(run []eventlog.Commit, from int) (limit int, failed *partFailure) {
+// deal hands out commits from one on, each to the partition of its key.
+func (p *Partitioned[V]) deal(run []eventlog.Commit, from int) {
 	a, n := &p.ahead, p.n
-	limit = len(run)
-	for _, g := range p.regroup {
-		if up := g.node(); !up.step.off {
-			limit = max(from+1, min(limit, up.par.reach()))
-		}
-	}
 	for i := range a.parts {
 		a.parts[i].tasks, a.parts[i].failed = a.parts[i].tasks[:0], nil
 	}
-	for at := from; at < limit; at++ {
+	if n.step.on == nil {
+		return
+	}
+	for at := from; at < len(run); at++ {
 		c := &run[at]
-		if c.Seq <= n.step.at {
+		if c.Seq <= n.step.at || n.park != nil && n.park.holds(c) {
 			continue
 		}
-		if n.step.on != nil {
-			if n.park != nil && n.park.holds(c) {
-				continue
-			}
-			r := &a.parts[p.partOf(c.Key)]
-			r.tasks = append(r.tasks, partTask[V]{at: at, commit: c})
-		}
-		for _, g := range p.regroup {
-			if failed = p.stage(g, c, at); failed != nil {
-				return at, failed
-			}
-		}
+		r := &a.parts[p.partOf(c.Key)]
+		r.tasks = append(r.tasks, partTask{at, c})
 	}
-	return limit, nil
-}
-
-func (p *Partitioned[V]) stage(g regrouping[V], c *eventlog.Commit, at int) (failed *partFailure) {
-	var err error
-	var stack string
-	func() {
-		defer containStack(&err, &stack)
-		g.stage(at, func(group string, staged int) {
-			r := &p.ahead.parts[p.partOf(group)]
-			r.tasks = append(r.tasks, partTask[V]{at: at, commit: c, from: g, staged: staged})
-		})
-	}()
-	if err == nil {
-		return nil
-	}
-	return &partFailure{at: at, up: g.node(), err: err, stack: stack}
 }
 
 // errGoexit is the failure of a handler that nothing came back from.
@@ -222,19 +178,16 @@ func (p *Partitioned[V]) runPart(f *eventlog.Feed, i int, first *atomic.Int64, o
 }
 
 func (r *partRun[V]) handle(p *Partitioned[V], f *eventlog.Feed, t *Table[string, V], first *atomic.Int64, observed bool) {
-	for rest := r.tasks; len(rest) > 0; {
-		c, begun := rest[0].commit, len(t.undo)
-		if r.at = rest[0].at; int64(r.at) >= first.Load() {
+	for _, task := range r.tasks {
+		c, begun := task.commit, len(t.undo)
+		if r.at = task.at; int64(r.at) >= first.Load() {
 			return
 		}
 		var stack string
-		n := 0
 		err := func() (err error) {
 			defer containStack(&err, &stack)
-			for ; n < len(rest) && rest[n].at == r.at; n++ {
-				if err := r.do(p, f, t, &rest[n]); err != nil {
-					return err
-				}
+			if err := p.n.events(f, c, &r.event); err != nil {
+				return err
 			}
 			return t.misused()
 		}()
@@ -242,7 +195,6 @@ func (r *partRun[V]) handle(p *Partitioned[V], f *eventlog.Feed, t *Table[string
 			r.fail(first, err, stack)
 			return
 		}
-		rest = rest[n:]
 		r.done = append(r.done, partDone{r.at, len(t.undo)})
 		if observed && len(t.undo) > begun {
 			r.note(t, begun, r.at, c)
@@ -252,19 +204,10 @@ func (r *partRun[V]) handle(p *Partitioned[V], f *eventlog.Feed, t *Table[string
 
 // fail ends the run at the commit that is being handled, for all partitions.
 func (r *partRun[V]) fail(first *atomic.Int64, err error, stack string) {
-	r.failed = &partFailure{at: r.at, event: r.event, up: r.up, err: err, stack: stack}
+	r.failed = &partFailure{at: r.at, event: r.event, err: err, stack: stack}
 	for old := first.Load(); int64(r.at) < old && !first.CompareAndSwap(old, int64(r.at)); {
 		old = first.Load()
 	}
-}
-
-func (r *partRun[V]) do(p *Partitioned[V], f *eventlog.Feed, t *Table[string, V], task *partTask[V]) error {
-	r.up = nil
-	if task.from == nil {
-		return p.n.events(f, task.commit, &r.event)
-	}
-	r.up = task.from.node()
-	return task.from.handle(&t.tx, task.staged)
 }
 
 // note keeps the net changes of a commit.

@@ -43,9 +43,6 @@ type group struct {
 func newGroup(nodes []*node) *group {
 	g := &group{nodes: nodes}
 	for _, n := range nodes {
-		if n.par != nil && !n.par.alike() {
-			n.par = nil
-		}
 		if n.par != nil {
 			g.par = append(g.par, n)
 		}
@@ -147,7 +144,7 @@ func (g *group) walk(u *unit, f *eventlog.Feed, run []eventlog.Commit) (err erro
 func (g *group) pass(f *eventlog.Feed, n *node, run []eventlog.Commit) error {
 	n.par.handle(f, run, g.commit, n.observed(g.tap != nil))
 	if e := n.par.result(g.commit); e != nil {
-		g.up, g.event, g.stack = e.up, e.event, e.stack
+		g.up, g.event, g.stack = nil, e.event, e.stack
 		return e.err
 	}
 	n.par.pass(g.commit)
