@@ -56,3 +56,22 @@ type Line struct {
 	Tax     float32 `msgpack:"tax"`
 	Free    bool    `msgpack:"free"`
 }
+
+// Posted is the event of the benchmarks: a line of a ledger, 200 bytes in
+// msgpack.
+type Posted struct {
+	Entry     string `msgpack:"entry"`
+	Account   string `msgpack:"account"`
+	Contra    string `msgpack:"contra"`
+	Cents     uint64 `msgpack:"cents"`
+	Currency  string `msgpack:"currency"`
+	At        uint64 `msgpack:"at"` // ms since 1970
+	Reference string `msgpack:"reference"`
+	Text      string `msgpack:"text"`
+}
+
+// Balance is the row that the benchmarks' projections keep of each key.
+type Balance struct {
+	Count uint64 `msgpack:"count"`
+	Cents uint64 `msgpack:"cents"`
+}

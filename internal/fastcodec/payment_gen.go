@@ -7,6 +7,67 @@ import (
 )
 
 // MarshalMsg implements msgp.Marshaler
+func (z Balance) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 2
+	// string "count"
+	o = append(o, 0x82, 0xa5, 0x63, 0x6f, 0x75, 0x6e, 0x74)
+	o = msgp.AppendUint64(o, z.Count)
+	// string "cents"
+	o = append(o, 0xa5, 0x63, 0x65, 0x6e, 0x74, 0x73)
+	o = msgp.AppendUint64(o, z.Cents)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Balance) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "count":
+			z.Count, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Count")
+				return
+			}
+		case "cents":
+			z.Cents, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Cents")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z Balance) Msgsize() (s int) {
+	s = 1 + 6 + msgp.Uint64Size + 6 + msgp.Uint64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *Line) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 5
@@ -369,5 +430,120 @@ func (z *Papers) Msgsize() (s int) {
 			s += msgp.StringPrefixSize + len(za0002) + msgp.StringPrefixSize + len(za0003)
 		}
 	}
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Posted) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 8
+	// string "entry"
+	o = append(o, 0x88, 0xa5, 0x65, 0x6e, 0x74, 0x72, 0x79)
+	o = msgp.AppendString(o, z.Entry)
+	// string "account"
+	o = append(o, 0xa7, 0x61, 0x63, 0x63, 0x6f, 0x75, 0x6e, 0x74)
+	o = msgp.AppendString(o, z.Account)
+	// string "contra"
+	o = append(o, 0xa6, 0x63, 0x6f, 0x6e, 0x74, 0x72, 0x61)
+	o = msgp.AppendString(o, z.Contra)
+	// string "cents"
+	o = append(o, 0xa5, 0x63, 0x65, 0x6e, 0x74, 0x73)
+	o = msgp.AppendUint64(o, z.Cents)
+	// string "currency"
+	o = append(o, 0xa8, 0x63, 0x75, 0x72, 0x72, 0x65, 0x6e, 0x63, 0x79)
+	o = msgp.AppendString(o, z.Currency)
+	// string "at"
+	o = append(o, 0xa2, 0x61, 0x74)
+	o = msgp.AppendUint64(o, z.At)
+	// string "reference"
+	o = append(o, 0xa9, 0x72, 0x65, 0x66, 0x65, 0x72, 0x65, 0x6e, 0x63, 0x65)
+	o = msgp.AppendString(o, z.Reference)
+	// string "text"
+	o = append(o, 0xa4, 0x74, 0x65, 0x78, 0x74)
+	o = msgp.AppendString(o, z.Text)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Posted) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "entry":
+			z.Entry, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Entry")
+				return
+			}
+		case "account":
+			z.Account, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Account")
+				return
+			}
+		case "contra":
+			z.Contra, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Contra")
+				return
+			}
+		case "cents":
+			z.Cents, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Cents")
+				return
+			}
+		case "currency":
+			z.Currency, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Currency")
+				return
+			}
+		case "at":
+			z.At, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "At")
+				return
+			}
+		case "reference":
+			z.Reference, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Reference")
+				return
+			}
+		case "text":
+			z.Text, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Text")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Posted) Msgsize() (s int) {
+	s = 1 + 6 + msgp.StringPrefixSize + len(z.Entry) + 8 + msgp.StringPrefixSize + len(z.Account) + 7 + msgp.StringPrefixSize + len(z.Contra) + 6 + msgp.Uint64Size + 9 + msgp.StringPrefixSize + len(z.Currency) + 3 + msgp.Uint64Size + 10 + msgp.StringPrefixSize + len(z.Reference) + 5 + msgp.StringPrefixSize + len(z.Text)
 	return
 }
