@@ -44,6 +44,7 @@ type Feed struct {
 	directOff   atomic.Bool   // this user may not ask for stored messages directly
 	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
 
+	gaps    *feedGaps
 	keeper  *keeper
 	closed  atomic.Bool
 	closing chan struct{}
@@ -121,6 +122,7 @@ func (l *Log) newFeed(name string, reg *registry) *Feed {
 		bulkLeast: bulkLeast,
 	}
 	f.keeper.f = f
+	f.gaps = newFeedGaps(f)
 	f.syncer = newSyncer(f)
 	f.hub = newHub(f)
 	f.keys = newKeyCache(keyCacheBytes)

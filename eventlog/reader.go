@@ -253,11 +253,16 @@ func (r *Reader) account(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return err
 	}
+	if st.First >= seq && r.cfg.trimmed {
+		return nil
+	}
+	// What is registered need not be there; what is trimmed may be registered,
+	// too.
+	if known, err := r.f.gaps.explains(ctx, max(r.cursor+1, min(st.First, seq)), seq-1); known || err != nil {
+		return err
+	}
 	e := &RangeError{Feed: r.f.name, Want: r.cursor + 1, First: seq, Last: st.Last, class: ErrGap}
 	if st.First >= seq {
-		if r.cfg.trimmed {
-			return nil
-		}
 		e.class, e.First = ErrTrimmed, st.First
 	}
 	return e
@@ -287,13 +292,16 @@ func (r *Reader) idle(ctx context.Context) error {
 		return nil
 	case err != nil || (ok && next.seq <= r.end):
 		return err // it is on its way
-	case r.cfg.trimmed || r.cfg.keyed:
-		r.cursor = r.end
-		return nil
-	case ok:
-		return r.account(ctx, next.seq)
+	case !r.cfg.trimmed && !r.cfg.keyed:
+		if !ok {
+			next.seq = st.Last + 1
+		}
+		if err := r.account(ctx, next.seq); err != nil {
+			return err
+		}
 	}
-	return r.account(ctx, st.Last+1)
+	r.cursor = r.end // nothing is left up to there
+	return nil
 }
 
 // Close ends reading. It may be called more than once.

@@ -57,12 +57,17 @@ func (f *Feed) serverError(ctx context.Context, op string, err error) error {
 // State is what a feed's stream holds, as its leader says.
 type State struct {
 	Incarnation string
-	First       uint64 // first sequence that is there; Last+1 where nothing is
-	Last        uint64 // last sequence that was given out, 0 for none
-	Messages    uint64
-	Bytes       uint64
-	Keys        uint64 // distinct keys, and distinct tags
-	LastTime    time.Time
+	// First is the first sequence that is there; Last+1 where nothing is.
+	// Registered gaps right before it count as being there, since nothing is
+	// lost with them (Feed.Gaps).
+	First    uint64
+	Last     uint64 // last sequence that was given out, 0 for none
+	Messages uint64
+	Bytes    uint64
+	Keys     uint64 // distinct keys, and distinct tags
+	LastTime time.Time
+
+	stored uint64 // the first sequence that has a message
 }
 
 // State asks the leader of the feed's stream. A stream that is gone is a
@@ -115,6 +120,8 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 		st.Incarnation = f.adopted.identity(resp.Created)
 		f.adopted.first.Store(st.First)
 	}
+	st.stored = st.First
+	st.First = f.gaps.first(ctx, st.First)
 	return st, nil
 }
 

@@ -42,6 +42,9 @@ func (f *Feed) openStream(ctx context.Context, o openOptions) error {
 	defer cancel()
 	for {
 		again, err := f.tryOpen(ctx, o)
+		if err == nil && !again {
+			err = f.gaps.open(ctx)
+		}
 		switch {
 		case isStreamProblem(err):
 			return err

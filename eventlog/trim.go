@@ -38,7 +38,7 @@ func (f *Feed) Trim(ctx context.Context, from uint64) (State, error) {
 	if from == 0 || from > st.Last {
 		return st, fmt.Errorf("eventlog: trim of feed %q to %d: %w: it holds %d to %d, and the last one stays", f.name, from, ErrInvalid, st.First, st.Last)
 	}
-	if st.First >= from {
+	if st.stored >= from {
 		return st, nil
 	}
 	var resp struct {
@@ -57,7 +57,7 @@ func (f *Feed) Trim(ctx context.Context, from uint64) (State, error) {
 	if barred := f.keeper.refusal(); barred != nil {
 		return st, barred // deleted and created again at this moment
 	}
-	if st.First < from || st.Last < before.Last {
+	if st.stored < from || st.Last < before.Last {
 		return st, fmt.Errorf("eventlog: trim of feed %q to %d: %w: it holds %d to %d now", f.name, from, ErrUnavailable, st.First, st.Last)
 	}
 	return st, nil

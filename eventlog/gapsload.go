@@ -1,0 +1,209 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemark-es/tidemark/internal/gaps"
+)
+
+// feedGaps is a feed's register of gaps as this process knows it: which
+// positions need hold no message, and which messages are passed over. The
+// register is a record beside the feed's own in the bucket of feeds
+// (docs/format-register.md). It is read when the feed is opened, and again
+// before anything is reported that it may explain, so that what another process
+// registers counts here from then on.
+//
+// A register that can't be read explains nothing: reading goes on, and stops at
+// the first gap, as without one.
+type feedGaps struct {
+	f   *Feed
+	now atomic.Pointer[knownGaps] // never nil
+
+	mu    sync.Mutex    // held while the record is read
+	asked time.Time     // when it was read last
+	begin atomic.Uint64 // the stream's first message, when it was read for that
+}
+
+// knownGaps is a register as it was read. It doesn't change.
+type knownGaps struct {
+	*gaps.Index
+	reg      gaps.Register
+	revision uint64 // of the record
+	broken   error  // the record can't be read
+}
+
+// gapsFresh is how old what is known of the register may be before it is asked
+// for again where it could explain something that is in every batch.
+const gapsFresh = time.Second
+
+func newFeedGaps(f *Feed) *feedGaps {
+	g := &feedGaps{f: f}
+	g.now.Store(&knownGaps{Index: gaps.Register{}.Index()})
+	return g
+}
+
+func (f *Feed) gapsKey() string { return f.name + ".gaps" }
+
+// covers says whether no message need be at a sequence.
+func (g *feedGaps) covers(seq uint64) bool { return g.now.Load().Covers(seq) }
+
+// coversAll says whether no message need be at any of these sequences.
+func (g *feedGaps) coversAll(first, last uint64) bool { return g.now.Load().CoversAll(first, last) }
+
+// count is how many sequences from first to last are covered. Of those, so many
+// as pending says may still have their messages: they belong to erasures that
+// are under way, or were interrupted.
+func (g *feedGaps) count(first, last uint64) (covered, pending uint64) {
+	now := g.now.Load()
+	return now.Count(first, last), now.Pending(first, last)
+}
+
+// missing is how many messages that a stream in this state should have are
+// neither there nor registered. It reads the register again before it says any.
+func (g *feedGaps) missing(ctx context.Context, st State) (uint64, error) {
+	missing := func() uint64 {
+		if st.First > st.Last {
+			return 0
+		}
+		covered, _ := g.count(st.First, st.Last)
+		should := st.Last - st.First + 1 - covered
+		return should - min(should, st.Messages)
+	}
+	if missing() == 0 {
+		return 0, nil
+	}
+	if err := g.refresh(ctx); err != nil {
+		return 0, err
+	}
+	return missing(), nil
+}
+
+// open reads the register for the first time. Who may not read it does without.
+func (g *feedGaps) open(ctx context.Context) error {
+	err := g.refresh(ctx)
+	if errors.Is(err, ErrDenied) {
+		g.f.log.opts.Logger.Warn().Err(err).Str("feed", g.f.name).Msg("eventlog: gaps that are registered aren't known")
+		return nil
+	}
+	return err
+}
+
+// explains says whether no message need be at any of these sequences, after
+// another look at the register where that isn't known.
+func (g *feedGaps) explains(ctx context.Context, first, last uint64) (bool, error) {
+	if g.coversAll(first, last) {
+		return true, nil
+	}
+	err := g.refresh(ctx)
+	return err == nil && g.coversAll(first, last), err
+}
+
+// first is where the log begins whose stream has its first message at a
+// sequence: what is registered right before that isn't lost. The register is
+// read again when the stream's beginning has moved.
+func (g *feedGaps) first(ctx context.Context, first uint64) uint64 {
+	if first <= 1 || g.f.adopted != nil || g.f.incarnation == "" {
+		return first
+	}
+	if g.begin.Load() != first && g.refresh(ctx) == nil {
+		g.begin.Store(first)
+	}
+	return g.now.Load().Before(first)
+}
+
+// refresh reads the register from its leader.
+func (g *feedGaps) refresh(ctx context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refreshLocked(ctx)
+}
+
+// refreshOld is refresh where that was done a while ago.
+func (g *feedGaps) refreshOld(ctx context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.asked) < gapsFresh {
+		return nil
+	}
+	return g.refreshLocked(ctx)
+}
+
+func (g *feedGaps) refreshLocked(ctx context.Context) error {
+	known, err := g.read(ctx)
+	if err != nil {
+		return g.f.serverError(ctx, "read the register of gaps", err)
+	}
+	g.asked = time.Now()
+	if was := g.now.Load(); known.broken != nil && was.broken == nil {
+		g.f.log.opts.Logger.Error().Err(known.broken).Str("feed", g.f.name).Msg("eventlog: the register of gaps can't be read")
+	}
+	g.now.Store(known)
+	return nil
+}
+
+// read reads the register from its leader; one of another stream is empty.
+func (g *feedGaps) read(ctx context.Context) (*knownGaps, error) {
+	e, err := g.f.log.feedRegister.Get(ctx, g.f.gapsKey())
+	if err != nil {
+		return nil, err
+	}
+	known := &knownGaps{revision: e.Revision}
+	if e.Data != nil {
+		if known.reg, err = gaps.Decode(e.Data); err != nil {
+			known.broken = fmt.Errorf("eventlog: register of gaps of feed %q: %w: %w", g.f.name, ErrCorrupt, err)
+		}
+	}
+	if known.reg.Incarnation != g.f.incarnation {
+		known.reg = gaps.Register{Incarnation: g.f.incarnation}
+	}
+	known.Index = known.reg.Index()
+	return known, nil
+}
+
+// change rewrites the register by compare-and-set until it is as change makes
+// it of what is there. It may be repeated after any error.
+func (g *feedGaps) change(ctx context.Context, change func(gaps.Register) (gaps.Register, error)) error {
+	l := g.f.log
+	st, err := g.f.State(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := g.refresh(ctx); err != nil {
+			return err
+		}
+		was := g.now.Load()
+		if was.broken != nil {
+			return was.broken
+		}
+		reg, err := change(was.reg)
+		if err == nil {
+			reg, err = reg.Fit(st.First)
+		}
+		if errors.Is(err, gaps.ErrFull) {
+			return fmt.Errorf("eventlog: feed %q: %w: %w: trim the log: what is registered below its beginning is forgotten then", g.f.name, ErrRefused, err)
+		}
+		if err != nil {
+			return err
+		}
+		data := reg.Append(nil)
+		if string(data) == string(was.reg.Append(nil)) {
+			return nil
+		}
+		again, err := l.writeRegister(ctx, g.f.gapsKey(), func(ctx context.Context) error {
+			_, err := l.feedRegister.Swap(ctx, g.f.gapsKey(), data, was.revision)
+			return err
+		})
+		if err != nil {
+			return g.f.serverError(ctx, "write the register of gaps", err)
+		}
+		if !again {
+			return g.refresh(ctx)
+		}
+	}
+}
