@@ -21,10 +21,12 @@ const childVariable = "TIDEMARK_INTEGRATION_CHILD"
 // children are the programs that tests start as processes of their own. They
 // run until they are killed; what they return is why they could not.
 var children = map[string]func(args []string) error{
-	"writer":     runWriter,
-	"synced":     runSynced,
-	"transactor": runTransactor,
-	"post":       runPost,
+	"writer":       runWriter,
+	"synced":       runSynced,
+	"transactor":   runTransactor,
+	"post":         runPost,
+	"flip-prepare": runFlipPrepare,
+	"flip-check":   runFlipCheck,
 }
 
 func TestMain(m *testing.M) {
