@@ -20,18 +20,18 @@ type ImportOptions struct {
 	// commit (default 1: each draft is a commit of its own, at most
 	// MaxEvents). Drafts are packed where their metadata are equal and either
 	// all or none have an ID; a draft is never split. What was packed is read
-	// as one commit: one position, one step of a timeframe.
+	// as one commit: one position, one step of a timeframe. At most 65,536
+	// events (or Pack, where that is more) wait for others of their key, none
+	// for longer than about a second.
 	Pack int
-	// PackAhead bounds how many events wait for others of their key (default
-	// 65,536, at least Pack): beyond, the longest waiting go first. None waits
-	// longer than about a second.
-	PackAhead int
 	// Window is how many commits may wait for the server's acknowledgement
 	// (default 4,096). The server may ask for less.
 	Window int
 	// Progress is told how far the import is, at most ten times a second and
 	// at the end, by one goroutine. It should return soon.
 	Progress func(ImportProgress)
+
+	ahead int // events that may wait for others of their key
 }
 
 // ImportResult counts drafts that were read from the input, that this import
@@ -135,14 +135,11 @@ func (f *Feed) Import(ctx context.Context, drafts iter.Seq2[Draft, error], opts 
 
 func (o ImportOptions) withDefaults() (ImportOptions, error) {
 	o.Pack = cmp.Or(o.Pack, 1)
-	o.PackAhead = cmp.Or(o.PackAhead, max(64<<10, o.Pack))
+	o.ahead = cmp.Or(o.ahead, max(64<<10, o.Pack))
 	o.Window = cmp.Or(o.Window, 4096)
 	var p problems
 	if o.Pack < 1 || o.Pack > MaxEvents {
 		p.add("Pack: %d is not in 1..%d", o.Pack, MaxEvents)
-	}
-	if o.PackAhead < o.Pack {
-		p.add("PackAhead: %d is below Pack (%d)", o.PackAhead, o.Pack)
 	}
 	if o.Window < 1 {
 		p.add("Window: %d is below 1", o.Window)

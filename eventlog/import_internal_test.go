@@ -112,9 +112,9 @@ func TestImportFaults(t *testing.T) {
 		}
 		n := rapid.IntRange(1, 4000).Draw(t, "n")
 		opts := ImportOptions{
-			Pack:      rapid.SampledFrom([]int{1, 1, 3, 20}).Draw(t, "pack"),
-			PackAhead: rapid.SampledFrom([]int{20, 500}).Draw(t, "ahead"),
-			Window:    rapid.SampledFrom([]int{1, 7, 300, 4096}).Draw(t, "window"),
+			Pack:   rapid.SampledFrom([]int{1, 1, 3, 20}).Draw(t, "pack"),
+			ahead:  rapid.SampledFrom([]int{20, 500}).Draw(t, "ahead"),
+			Window: rapid.SampledFrom([]int{1, 7, 300, 4096}).Draw(t, "window"),
 		}
 		odds := rapid.SampledFrom([]int{0, 60, 300, 2000})
 		l := &faultyLink{rnd: rand.New(rand.NewPCG(uint64(run), 1)), loseOne: odds.Draw(t, "publish"), deafOne: odds.Draw(t, "answer"), cutOne: odds.Draw(t, "cut")}

@@ -151,7 +151,7 @@ func TestImportErrors(t *testing.T) {
 			}
 		}
 	}
-	if _, err := f.Import(ctx, input(0, 1, 1), eventlog.ImportOptions{Pack: -1, PackAhead: -5, Window: -1}); !errors.Is(err, eventlog.ErrInvalid) {
+	if _, err := f.Import(ctx, input(0, 1, 1), eventlog.ImportOptions{Pack: -1, Window: -1}); !errors.Is(err, eventlog.ErrInvalid) {
 		t.Error(err)
 	}
 }

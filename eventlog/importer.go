@@ -54,7 +54,7 @@ func (f *Feed) newImporter(ctx context.Context, opts ImportOptions) (*importer, 
 		return nil, err
 	}
 	im := &importer{
-		f: f, opts: opts, packer: newPacker(opts.Pack, opts.PackAhead), ids: newImportIDs(),
+		f: f, opts: opts, packer: newPacker(opts.Pack, opts.ahead), ids: newImportIDs(),
 		known: st.Last, begun: time.Now(), reported: time.Now(),
 	}
 	im.link, err = f.openLink(func(token uint64, data []byte, noResponders bool) {

@@ -32,6 +32,9 @@ func (s *Store) content(ctx context.Context, key string, id ID) ([]byte, error) 
 	return e.data, nil
 }
 
+// readAhead is how many chunks of a segment are held or under way at a time.
+const readAhead = 4
+
 type fetched struct {
 	data []byte
 	err  error
@@ -41,7 +44,7 @@ type fetched struct {
 // and nil at the end. Some are fetched ahead: at most readAhead are held or
 // under way. The goroutines end with ctx or the last chunk; wg waits for them.
 func (s *Store) chunks(ctx context.Context, wg *sync.WaitGroup, ids []ID) func() ([]byte, error) {
-	queue := make(chan chan fetched, max(s.opts.ReadAhead-1, 0))
+	queue := make(chan chan fetched, readAhead-1)
 	wg.Go(func() {
 		defer close(queue)
 		for _, id := range ids {

@@ -12,7 +12,7 @@ import (
 // Load yields a member's state as of the manifest: every live key once, in
 // ascending order, none Deleted, each with its Digest. Segments are read from
 // the store, merged and hashed beside the caller's loop; at most
-// Options.ReadAhead chunks of each are held.
+// readAhead chunks of each are held.
 //
 // Key and Value are lent: they are valid until the next step, so clone what you
 // keep. What was yielded counts only if the sequence ends without an error,

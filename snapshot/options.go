@@ -17,7 +17,6 @@ import (
 const (
 	defaultKeep      = 3
 	defaultChunkSize = 512 << 10
-	defaultReadAhead = 4
 	defaultGrace     = time.Hour
 	defaultTimeout   = 5 * time.Second
 
@@ -61,9 +60,6 @@ type Options struct {
 	// ChunkSize is the greatest size of a chunk in bytes, at least 1 KiB.
 	// Default: 512 KiB, or what the server's maximum payload leaves.
 	ChunkSize int
-	// ReadAhead is how many chunks of each segment are fetched ahead of a
-	// reader. Default 4.
-	ReadAhead int
 	// Grace is the least age at which a sweep, by any process, removes what no
 	// head refers to. A save is safe against sweeps if each of its chunks gets
 	// from its write to the head's move within half of it. Default 1 hour.
@@ -96,7 +92,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Replicas = cmp.Or(o.Replicas, 1)
 	o.Keep = cmp.Or(o.Keep, defaultKeep)
-	o.ReadAhead = cmp.Or(o.ReadAhead, defaultReadAhead)
 	o.Grace = cmp.Or(o.Grace, defaultGrace)
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
 	if o.ChunkSize == 0 {
@@ -140,7 +135,6 @@ func (o Options) validate() error {
 	if o.KeepBytes > 0 && o.KeepFor == 0 {
 		p.add("KeepBytes %d bounds what KeepFor retains: set that too", o.KeepBytes)
 	}
-	p.within("ReadAhead", o.ReadAhead, 0, 64)
 	if o.Grace < 0 || o.Timeout < 0 || o.KeepFor < 0 {
 		p.add("Grace, Timeout and KeepFor can't be negative")
 	}

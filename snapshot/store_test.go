@@ -72,7 +72,7 @@ func TestEmptyStateAndEmptyKeys(t *testing.T) {
 }
 
 func TestLargeValuesSpanChunks(t *testing.T) {
-	s := opened(t, connect(t), func(o *Options) { o.ChunkSize = 4 << 10; o.ReadAhead = 2 })
+	s := opened(t, connect(t), func(o *Options) { o.ChunkSize = 4 << 10 })
 	large := noise(1<<20, 1)
 	m := saved(t, s, "u", nil, cut(1, member("a", put("a", "1"), put("b", string(large)), put("c", "3"))))
 	wantState(t, s, m, "a", map[string]string{"a": "1", "b": string(large), "c": "3"})
@@ -153,9 +153,9 @@ func TestHeadDeletedThroughTheKVAPI(t *testing.T) {
 }
 
 func TestOpenValidatesAllOptions(t *testing.T) {
-	_, err := Open(t.Context(), Options{App: "A_b", Replicas: 9, Keep: -1, ChunkSize: 5, ReadAhead: -1, Grace: -1})
+	_, err := Open(t.Context(), Options{App: "A_b", Replicas: 9, Keep: -1, ChunkSize: 5, Grace: -1})
 	invalid, ok := errors.AsType[*InvalidError](err)
-	if !ok || len(invalid.Problems) != 7 {
+	if !ok || len(invalid.Problems) != 6 {
 		t.Fatalf("got %v", err)
 	}
 	_, err = Open(t.Context(), Options{App: "a", Conn: connect(t), ChunkSize: 1 << 20})
