@@ -34,6 +34,7 @@ func appendCases() []*benchCase {
 			appendLoad{callers: 64, exact: true, total: many}, waiting),
 		batchCase(),
 		syncedCase(),
+		remoteCase(),
 		clusterCase(),
 	}
 }

@@ -65,7 +65,7 @@ func TestEveryCase(t *testing.T) {
 		}
 	}
 	want := []string{
-		"append/sync", "append/64", "append/64-async", "append/64-occ", "append/10events", "append/64-synced",
+		"append/sync", "append/64", "append/64-async", "append/64-occ", "append/10events", "append/64-synced", "append/64-url",
 		"import/single", "import/packed20",
 		"replay/raw", "replay/typed", "replay/typed-reflect", "replay/packed20", "replay/memory",
 		"restart/full", "restart/snapshot", "restart/open-clean", "restart/open-kill", "restart/overhead", "restart/long-log",

@@ -17,6 +17,33 @@ import (
 // replicas is the size of the cluster, and of its streams.
 const replicas = 3
 
+// remoteCase compares appends by URL to a server that is elsewhere for both:
+// in this process, over loopback TCP.
+func remoteCase() *benchCase {
+	l := appendLoad{callers: 64, total: func(e *env) int { return e.many / 2 }}
+	return &benchCase{
+		name: "append/64-url", about: "a server by URL, 64 callers: Feed.Append (ExpectAny) against js.Publish from 64 goroutines there",
+		unit: unitCommits,
+		ours: func(ctx context.Context, e *env, c *clock) (s sample, err error) {
+			r, done, err := onFresh(e, "raw", func(dir string) (*raw, error) { return openRaw(ctx, dir, tcp, e.stream) })
+			if err != nil {
+				return s, err
+			}
+			defer done()
+			o, err := openOursAt(ctx, eventlog.Options{App: appName, URL: r.srv.ClientURL()})
+			if err != nil {
+				return s, err
+			}
+			defer o.close()
+			return o.appends(ctx, e, c, l)
+		},
+		base: func(ctx context.Context, e *env, c *clock) (sample, error) {
+			return rawAppends(ctx, e, c, l, publisher{by: tcp})
+		},
+		note: func() string { return "PublishMsg, loopback TCP" },
+	}
+}
+
 // clusterCase compares appends to a stream that three servers keep, on
 // loopback in this process, over TCP. The baseline connects to the server that
 // nats.go picks of the list; ours looks for the stream's leader by itself.

@@ -10,6 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// pingEvery is how often a server is asked whether it is still there.
+const pingEvery = 5 * time.Second
+
 // connect makes the log's connection: in this process, to the URL, or takes
 // the caller's. Nothing behind it knows which of them it was.
 func (l *Log) connect() error {
@@ -48,6 +51,10 @@ func (l *Log) connect() error {
 	if l.embedded != nil {
 		opts = append(opts, nats.InProcessServer(l.embedded.srv))
 		url = ""
+	} else {
+		// A server that says nothing any more is left after 15 s, which is below
+		// ResolveTimeout: what is in flight is sent again elsewhere.
+		opts = append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2))
 	}
 	auth, err := authOptions(o)
 	if err != nil {

@@ -40,9 +40,10 @@ type Feed struct {
 	frontier    frontier
 	keys        *keyCache
 	asked       *sharedState
-	reads       chan struct{} // questions for messages on their way
-	directOff   atomic.Bool   // this user may not ask for stored messages directly
-	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
+	reads       chan struct{}          // questions for messages on their way
+	directOff   atomic.Bool            // this user may not ask for stored messages directly
+	resolve     time.Duration          // Options.ResolveTimeout, or less: see adopt
+	leaderURL   atomic.Pointer[string] // where the writer found the stream's leader, on servers elsewhere
 
 	gaps    *feedGaps
 	keeper  *keeper

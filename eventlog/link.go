@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"context"
 	"strconv"
 	"strings"
 
@@ -24,44 +23,30 @@ type link interface {
 // words. One is delivered at a time; data is lent.
 type answer func(token uint64, data []byte, noResponders bool)
 
-// openLink opens the fastest link that the log allows: a connection of its
-// own to the embedded server or to the stream's leader elsewhere, else the
-// log's connection.
+// openLink opens the fastest link that the log allows: a connection of its own
+// to the embedded server, else the log's connection, and one to the stream's
+// leader where the writer has found that.
 //
 // An embedded server is given so many bytes at once: enough is wireShare or
 // wireEnough.
 func (f *Feed) openLink(deliver answer, enough int) (link, error) {
-	nc := f.log.nc
 	if f.log.embedded != nil {
-		l, err := newWireLink(context.Background(), embeddedDialer{f.log.embedded.srv}, "_INBOX.tm."+nuid.Next()+".", deliver)
+		l, err := newWireLink(f.log.embedded.srv, "_INBOX.tm."+nuid.Next()+".", deliver, enough)
 		if err == nil {
-			l.enough = enough
 			l.start()
 			return l, nil
 		}
 		f.log.opts.Logger.Warn().Err(err).Str("feed", f.name).Msg("eventlog: writing through the common connection")
 	}
-	if f.log.embedded == nil && canDial(nc) {
-		return f.openRemote(remoteDialer{f}, deliver)
-	}
-	return openClientLink(nc, deliver)
-}
-
-// openRemote is a connection of its own, or the log's where that fails.
-func (f *Feed) openRemote(d wireDialer, deliver answer) (link, error) {
-	nc := f.log.nc
-	spare, err := openClientLink(nc, deliver)
+	l, err := newLeaderLink(f.log.nc, deliver)
 	if err != nil {
 		return nil, err
 	}
-	l, err := newWireLink(context.Background(), d, nc.NewInbox()+".", deliver)
-	if err != nil {
-		f.log.opts.Logger.Debug().Err(err).Str("feed", f.name).Msg("eventlog: writing through the common connection")
-		return spare, nil
+	if url := f.leaderURL.Load(); url != nil {
+		if nc, err := f.dialSecond(*url); err == nil && l.use(nc) != nil {
+			nc.Close()
+		}
 	}
-	l.spare = spare
-	l.denied = func(err error) { f.log.denials.note(f.log.inboxPrefix(), nc.Stats().Reconnects, err) }
-	l.start()
 	return l, nil
 }
 

@@ -1,18 +1,17 @@
 package eventlog
 
 import (
-	"bufio"
 	"context"
 	"net"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
 
-// wireLink is a connection of its own that speaks the part of the NATS client
+// wireLink is a connection of its own to the server in this process, that speaks the part of the NATS client
 // protocol that a writer needs: HPUB out, MSG back
 // (https://docs.nats.io/reference/reference-protocols/nats-protocol). What
 // several callers hand over is framed into one buffer and written at once,
@@ -20,15 +19,12 @@ import (
 // callers that makes half of the wake-ups, and appends are that much faster.
 // Everything else goes through nats.go.
 type wireLink struct {
-	dialer  wireDialer
+	srv     *server.Server
 	inbox   string
 	deliver answer
-	denied  func(error) // is told of permissions that are missing; nil: there are none
-	spare   *clientLink // takes over where no connection can be made any more; or nil
 	wg      sync.WaitGroup
 	ctx     context.Context // ends with the link
 	stop    context.CancelFunc
-	heard   atomic.Uint64 // lines from the server
 
 	mu     sync.Mutex
 	wake   sync.Cond // there is something to write, or the end
@@ -37,40 +33,22 @@ type wireLink struct {
 	out    []byte    // framed, not yet written
 	lost   uint64
 	closed bool
-	given  bool // up: spare has taken over
 
-	patient time.Duration // wireGiveUp
-	enough  int           // bytes that end gathering
-}
-
-// wireDialer connects, up to where messages can be published.
-type wireDialer interface {
-	dial(ctx context.Context, inbox string) (*wireConn, error)
-	// patience is how long a silent server isn't asked whether it is there; 0
-	// where it can't be lost.
-	patience() time.Duration
-}
-
-// wireConn is a connection whose server has taken the inbox in.
-type wireConn struct {
-	net.Conn
-	in         *bufio.Reader
-	maxPayload int
+	enough int // bytes that end gathering
 }
 
 const (
 	wireRetry  = 50 * time.Millisecond
-	wireGiveUp = 2 * time.Second // then a spare takes over, if it is connected
-	wireEnough = 64 << 10        // to write at once
-	wireShare  = 8 << 10         // the same, of callers that wait for answers
-	wireSpare  = 4 << 20         // a larger buffer isn't kept
+	wireEnough = 64 << 10 // to write at once
+	wireShare  = 8 << 10  // the same, of callers that wait for answers
+	wireSpare  = 4 << 20  // a larger buffer isn't kept
 )
 
-func newWireLink(ctx context.Context, d wireDialer, inbox string, deliver answer) (*wireLink, error) {
-	l := &wireLink{dialer: d, inbox: inbox, deliver: deliver, patient: wireGiveUp, enough: wireEnough}
+func newWireLink(srv *server.Server, inbox string, deliver answer, enough int) (*wireLink, error) {
+	l := &wireLink{srv: srv, inbox: inbox, deliver: deliver, enough: enough}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.wake.L = &l.mu
-	conn, err := d.dial(ctx, l.inbox)
+	conn, err := dialWire(srv, l.inbox)
 	if err != nil {
 		l.stop()
 		return nil, err
@@ -85,24 +63,18 @@ func (l *wireLink) start() {
 	l.wg.Go(func() { l.run(conn) })
 }
 
-// run serves one connection after another until the link is closed, or has
-// given up.
+// run serves one connection after another until the link is closed.
 func (l *wireLink) run(conn *wireConn) {
 	for conn != nil {
 		var wg sync.WaitGroup
-		read := make(chan struct{})
 		wg.Go(func() { l.write(conn) })
-		if l.dialer.patience() > 0 {
-			wg.Go(func() { l.watch(conn, read) })
-		}
 		_ = l.read(conn.in)
-		close(read)
 		again := l.broke(conn)
 		wg.Wait()
 		if !again {
 			return
 		}
-		conn = l.redial(time.Now())
+		conn = l.redial()
 	}
 }
 
@@ -118,14 +90,11 @@ func (l *wireLink) broke(conn net.Conn) bool {
 }
 
 // redial is nil where no connection is wanted any more.
-func (l *wireLink) redial(since time.Time) *wireConn {
+func (l *wireLink) redial() *wireConn {
 	for {
-		conn, err := l.dialer.dial(l.ctx, l.inbox)
+		conn, err := dialWire(l.srv, l.inbox)
 		if err == nil {
 			return l.use(conn)
-		}
-		if l.giveUp(time.Since(since)) {
-			return nil
 		}
 		select {
 		case <-time.After(wireRetry):
@@ -144,43 +113,6 @@ func (l *wireLink) use(conn *wireConn) *wireConn {
 	}
 	l.conn, l.limit = conn, conn.maxPayload
 	return conn
-}
-
-// giveUp hands over to the spare for good, where that has a connection: going
-// to and fro would change the order of what is sent.
-func (l *wireLink) giveUp(after time.Duration) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.spare == nil || after < l.patient || !l.spare.nc.IsConnected() {
-		return false
-	}
-	l.given = true
-	return true
-}
-
-// watch ends a connection on which the server doesn't say anything any more,
-// as when its machine has gone.
-func (l *wireLink) watch(conn net.Conn, ended <-chan struct{}) {
-	tick := time.NewTicker(l.dialer.patience())
-	defer tick.Stop()
-	last, asked := l.heard.Load(), false
-	for {
-		select {
-		case <-tick.C:
-		case <-ended:
-			return
-		}
-		switch now := l.heard.Load(); {
-		case now != last:
-			last, asked = now, false
-		case asked:
-			_ = conn.Close()
-			return
-		default:
-			asked = true
-			l.say("PING\r\n")
-		}
-	}
 }
 
 // say sends a line of the protocol.
@@ -227,8 +159,8 @@ func (l *wireLink) write(conn net.Conn) {
 // A timer would make a lone caller wait; this costs it a fraction of a
 // microsecond.
 //
-// A part of a burst is enough where the server is in this process, and callers
-// wait for its answers: it works on that while the others decide and encode.
+// A part of a burst is enough where callers wait for the server's answers: it
+// works on that while the others decide and encode.
 // If all of a burst were one write, the two would take turns, and leave half of
 // two cores idle.
 func (l *wireLink) gather() {
@@ -246,8 +178,6 @@ func (l *wireLink) publish(m *outgoing, token uint64) error {
 	switch {
 	case l.closed:
 		return nats.ErrConnectionClosed
-	case l.given:
-		return l.spare.publish(m, token)
 	case l.conn == nil:
 		return nats.ErrConnectionReconnecting
 	case m.size() > l.limit:
@@ -261,9 +191,6 @@ func (l *wireLink) publish(m *outgoing, token uint64) error {
 func (l *wireLink) losses() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.spare != nil {
-		return l.lost + l.spare.losses()
-	}
 	return l.lost
 }
 
@@ -277,7 +204,4 @@ func (l *wireLink) close() {
 	l.mu.Unlock()
 	l.stop()
 	l.wg.Wait()
-	if l.spare != nil {
-		l.spare.close()
-	}
 }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-
-	"github.com/nats-io/nats.go"
 )
 
 const headerLine = "NATS/1.0\r\n"
@@ -50,7 +48,6 @@ func (l *wireLink) read(in *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		l.heard.Add(1)
 		line = bytes.TrimSuffix(line, []byte("\r\n"))
 		switch {
 		case bytes.HasPrefix(line, []byte("MSG ")):
@@ -74,8 +71,6 @@ func (l *wireLink) read(in *bufio.Reader) error {
 			l.deliver(token, nil, bytes.HasPrefix(body, []byte("NATS/1.0 503")))
 		case bytes.HasPrefix(line, []byte("PING")):
 			l.say("PONG\r\n")
-		case bytes.HasPrefix(line, []byte("-ERR 'Permissions Violation")) && l.denied != nil:
-			l.denied(fmt.Errorf("%w: %s", nats.ErrPermissionViolation, line))
 		case bytes.HasPrefix(line, []byte("-ERR")):
 			return fmt.Errorf("%w: %s", errWire, line)
 		}

@@ -55,6 +55,9 @@ func newWriter(f *Feed) (*writer, error) {
 	w.losses = w.link.losses()
 	w.undeny = f.log.watch(w.denied, f.prefix)
 	w.wg.Go(w.janitor)
+	if l, ok := w.link.(*leaderLink); ok {
+		w.wg.Go(func() { w.follow(l) })
+	}
 	return w, nil
 }
 

@@ -1,0 +1,273 @@
+package eventlog
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	neturl "net/url"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// leaderLink carries a feed's publishes to servers elsewhere. It has two ways:
+// the log's own connection, which is always there, and a second connection of
+// nats.go's to the server that leads the feed's stream, which saves each commit
+// a way between servers. The log's connection serves until the second one is
+// found, and again when that breaks, so no append ever waits for it.
+//
+// Invariants:
+//   - At any time all publishes go one way, so their order is the callers'.
+//   - A change from the log's connection to the second one is made only while
+//     nothing is in flight (writer.quietly).
+//   - A change back counts as a loss: what was in flight is sent again.
+//
+// Logging in, TLS and the protocol are nats.go's alone: the second connection
+// has the options of the first one. Rejected: following the leader with the
+// log's connection itself, which would take readers along, and can't be done
+// to a caller's connection.
+type leaderLink struct {
+	common  *clientLink
+	deliver answer
+
+	mu     sync.Mutex
+	own    *clientLink // nil: there is none
+	broken uint64      // second connections that have ended
+	closed bool
+}
+
+func newLeaderLink(nc *nats.Conn, deliver answer) (*leaderLink, error) {
+	common, err := openClientLink(nc, deliver)
+	if err != nil {
+		return nil, err
+	}
+	return &leaderLink{common: common, deliver: deliver}, nil
+}
+
+func (l *leaderLink) publish(m *outgoing, token uint64) error {
+	if own := l.second(); own != nil {
+		if err := own.publish(m, token); !errors.Is(err, nats.ErrConnectionClosed) {
+			return err
+		}
+	}
+	return l.common.publish(m, token)
+}
+
+// second is the connection to the leader, nil where there is none any more.
+func (l *leaderLink) second() *clientLink {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.own != nil && l.own.nc.IsClosed() {
+		l.own = nil
+		l.broken++
+	}
+	return l.own
+}
+
+// losses changes with every connection that broke under what is in flight.
+func (l *leaderLink) losses() uint64 {
+	own := l.second()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.broken << 32
+	if own == nil {
+		n += l.common.losses()
+	}
+	return n
+}
+
+// use takes a connection to the leader for all that is published from now on.
+func (l *leaderLink) use(nc *nats.Conn) error {
+	own, err := openClientLink(nc, l.deliver)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	old, closed := l.own, l.closed
+	if !closed {
+		l.own = own
+	}
+	l.mu.Unlock()
+	if closed {
+		return nats.ErrConnectionClosed
+	}
+	if old != nil {
+		old.nc.Close()
+	}
+	return nil
+}
+
+func (l *leaderLink) close() {
+	l.mu.Lock()
+	own := l.own
+	l.own, l.closed = nil, true
+	l.mu.Unlock()
+	if own != nil {
+		own.nc.Close()
+	}
+	l.common.close()
+}
+
+const (
+	leaderDial   = time.Second      // for one address to connect
+	leaderForget = time.Minute      // an address that failed isn't tried for so long
+	leaderLook   = 10 * time.Second // how often the writer asks where the leader is
+)
+
+// leaderFinder finds the server that leads a feed's stream. It is for one
+// goroutine.
+type leaderFinder struct {
+	f      *Feed
+	names  map[string]string    // of servers, by URL
+	failed map[string]time.Time // when an address couldn't be connected to
+}
+
+func newLeaderFinder(f *Feed) *leaderFinder {
+	return &leaderFinder{f: f, names: map[string]string{}, failed: map[string]time.Time{}}
+}
+
+// leader is the name of the server that leads the stream; "" where there is
+// only one, or it isn't known now.
+func (d *leaderFinder) leader(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, leaderDial)
+	defer cancel()
+	var resp struct {
+		Cluster *jetstream.ClusterInfo `json:"cluster"`
+	}
+	if err := d.f.ask(ctx, "STREAM.INFO."+d.f.stream, nil, &resp); err != nil || resp.Cluster == nil || len(resp.Cluster.Replicas) == 0 {
+		return ""
+	}
+	return resp.Cluster.Leader
+}
+
+// connect connects to the named server, nil where that can't be had: each
+// address that may be its is tried for leaderDial at most.
+func (d *leaderFinder) connect(ctx context.Context, name string) *nats.Conn {
+	for _, url := range d.f.log.nc.Servers() {
+		known, ok := d.names[url]
+		if ctx.Err() != nil || ok && known != name || time.Since(d.failed[url]) < leaderForget {
+			continue
+		}
+		nc, err := d.f.dialSecond(url)
+		if err != nil {
+			d.failed[url] = time.Now()
+			delete(d.names, url)
+			d.f.log.opts.Logger.Debug().Err(err).Str("feed", d.f.name).Msg("eventlog: no connection of the writer's own")
+			continue
+		}
+		d.names[url] = nc.ConnectedServerName()
+		if d.names[url] == name {
+			return nc
+		}
+		nc.Close()
+	}
+	return nil
+}
+
+// dialSecond connects to one server as the log's connection does.
+func (f *Feed) dialSecond(url string) (*nats.Conn, error) {
+	nc := f.log.nc
+	u, err := neturl.Parse(url)
+	if err != nil {
+		return nil, err
+	}
+	o := nc.Opts
+	if current, err := neturl.Parse(nc.ConnectedUrl()); err == nil && current.Host != "" {
+		u.User = current.User
+		// A server that was discovered may be known by its address alone, and
+		// its certificate by the name of the one that was given.
+		byAddress := net.ParseIP(u.Hostname()) != nil && net.ParseIP(current.Hostname()) == nil
+		if byAddress && (o.TLSConfig == nil || o.TLSConfig.ServerName == "") {
+			cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+			if o.TLSConfig != nil {
+				cfg = o.TLSConfig.Clone()
+			}
+			cfg.ServerName = current.Hostname()
+			o.TLSConfig = cfg
+		}
+	}
+	o.Url, o.Servers = u.String(), nil
+	o.Name, o.Timeout = "tidemark-writer", leaderDial
+	o.PingInterval, o.MaxPingsOut = pingEvery, 1
+	o.AllowReconnect, o.RetryOnFailedConnect = false, false
+	o.ConnectedCB, o.ReconnectedCB, o.ReconnectErrCB, o.DiscoveredServersCB, o.LameDuckModeHandler = nil, nil, nil, nil, nil
+	o.DisconnectedCB, o.DisconnectedErrCB, o.ClosedCB = nil, nil, nil
+	o.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		f.log.denials.note(f.log.inboxPrefix(), nc.Stats().Reconnects, err)
+	}
+	return o.Connect()
+}
+
+// follow keeps the writer's link with the stream's leader until the writer
+// ends.
+func (w *writer) follow(l *leaderLink) {
+	find := newLeaderFinder(w.f)
+	tick := time.NewTicker(leaderLook)
+	defer tick.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(w.f.keeper.end, cancel)()
+	for {
+		w.lead(ctx, l, find)
+		select {
+		case <-tick.C:
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+// lead moves the link to the leader where it is elsewhere.
+func (w *writer) lead(ctx context.Context, l *leaderLink, find *leaderFinder) {
+	at := l.common.nc
+	if own := l.second(); own != nil {
+		at = own.nc
+	}
+	name := find.leader(ctx)
+	if name == "" || name == at.ConnectedServerName() {
+		return
+	}
+	nc := find.connect(ctx, name)
+	if nc == nil {
+		return
+	}
+	used := false
+	w.quietly(func() { used = l.use(nc) == nil })
+	if used {
+		w.f.leaderURL.Store(new(nc.ConnectedUrl()))
+	} else {
+		nc.Close()
+	}
+}
+
+// quietly does something while nothing is in flight, and nothing where that
+// can't be had soon: callers wait meanwhile.
+func (w *writer) quietly(do func()) {
+	patience := time.NewTimer(200 * time.Millisecond)
+	defer patience.Stop()
+	held := 0
+	defer func() {
+		for range held {
+			<-w.slots
+		}
+	}()
+	for held < cap(w.slots) {
+		select {
+		case w.slots <- struct{}{}:
+			held++
+		case <-patience.C:
+			return
+		case <-w.stop:
+			return
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		do()
+		w.losses = w.link.losses()
+	}
+}
