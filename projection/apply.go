@@ -57,6 +57,7 @@ func (u *unit) apply(ctx context.Context, a arrival) {
 		rest = rest[len(run):]
 		u.turns.await(ctx, u)
 		begun := time.Now()
+		u.work.begin(u.feeds[feed], run, begun)
 		u.lockAll()
 		for _, g := range groups {
 			g.run(u, u.feeds[feed], run)
@@ -64,6 +65,7 @@ func (u *unit) apply(ctx context.Context, a arrival) {
 		u.atHand(feed, rest) // before who waits is woken
 		u.moved(feed, 0)
 		u.unlockAll()
+		u.work.end()
 		u.pace.took(len(run), time.Since(begun))
 		u.notify()
 	}

@@ -106,7 +106,8 @@ func (c Config) asOf(ctx context.Context, log *eventlog.Log, ps []Projection, se
 				return Past{}, err
 			}
 		}
-		if err := u.goBack(ctx, to); err != nil {
+		err := within(ctx, "reading up to the timeframe", func() error { return u.goBack(ctx, to) })
+		if err != nil {
 			return Past{}, err
 		}
 		for _, n := range u.nodes {
@@ -119,6 +120,7 @@ func (c Config) asOf(ctx context.Context, log *eventlog.Log, ps []Projection, se
 
 // goBack brings a unit to where each of its feeds was at a sequence.
 func (u *unit) goBack(ctx context.Context, to map[string]uint64) error {
+	defer u.enter()()
 	begun := time.Now()
 	u.awake()
 	cands, problems, _, err := u.candidates(ctx)

@@ -83,7 +83,7 @@ func TestClosedWhileABatchIsLent(t *testing.T) {
 			tx.Put(e.Key, tx.Value(e.Key)+d.Cents)
 			return nil
 		})
-		rt := must(projection.Config{NoSnapshots: true}.Start(t.Context(), log, table))(t)
+		rt := must(projection.Config{NoSnapshots: true, CloseTimeout: -1}.Start(t.Context(), log, table))(t)
 		b.append(t, "ada", deposited{1}, deposited{2}, deposited{4})
 		<-reached
 		if err := errors.Join(rt.Close(), table.Err(), log.Close()); err != nil {

@@ -219,8 +219,6 @@ func (h *holding) note() {
 func (u *unit) tellStall(s eventlog.Stall) {
 	u.rt.cfg.Logger.Warn().Str("unit", u.name).Str("position", s.Position.String()).Msg("projection: causal order stalled: " + s.String())
 	if f := u.rt.cfg.Stalled; f != nil {
-		var err error
-		defer contain(&err)
-		f(s)
+		u.hook("Stalled", func() { f(s) })
 	}
 }

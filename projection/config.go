@@ -82,6 +82,15 @@ type Config struct {
 	// snapshots of a unit that another one saves (default 1 minute; negative:
 	// only when CompareSnapshots asks).
 	CompareEvery time.Duration
+	// StuckAfter is how long a unit may be at one run of commits, which is made
+	// to take milliseconds, before it counts as stuck (default 5 s): Healthy is
+	// an ErrStuck then, and readers that wait for it are logged, with the stack
+	// of the unit's goroutine. Programs with very slow handlers set it higher.
+	StuckAfter time.Duration
+	// CloseTimeout bounds Runtime.Close (default 1 minute; negative: it waits
+	// for as long as it takes). Then Close returns an ErrStuck, and what it has
+	// waited for goes on without anyone to wait for it.
+	CloseTimeout time.Duration
 	// Logger is the log's unless set.
 	Logger *zerolog.Logger
 }
@@ -124,6 +133,8 @@ func (c Config) withDefaults(ctx context.Context, log *eventlog.Log) (Config, er
 	c.Snapshots.Bytes = cmp.Or(c.Snapshots.Bytes, 16<<20)
 	c.Snapshots.MinInterval = cmp.Or(c.Snapshots.MinInterval, time.Second)
 	c.CompareEvery = cmp.Or(c.CompareEvery, time.Minute)
+	c.CloseTimeout = cmp.Or(c.CloseTimeout, time.Minute)
+	c.StuckAfter = cmp.Or(c.StuckAfter, defaultStuckAfter)
 	c.StallAfter = cmp.Or(c.StallAfter, 10*time.Second)
 	if c.Logger == nil {
 		l := log.Logger()

@@ -16,3 +16,15 @@ func containStack(err *error, stack *string) {
 		*stack = string(debug.Stack())
 	}
 }
+
+// hook calls a function of Config. Its panic ends nothing, and is logged.
+func (u *unit) hook(name string, fn func()) {
+	err := func() (err error) {
+		defer contain(&err)
+		fn()
+		return nil
+	}()
+	if err != nil {
+		u.rt.cfg.Logger.Error().Err(err).Str("unit", u.name).Msg("projection: Config." + name + " panicked")
+	}
+}

@@ -23,8 +23,9 @@ type upstream interface {
 	replaced()
 	// rebase says where the rows stand by then.
 	rebase(at map[string]uint64)
-	// rlock and runlock let somebody read the rows of one moment.
-	rlock()
+	// rlock and runlock let a reader read the rows of one moment. call is what
+	// it called.
+	rlock(call string)
 	runlock()
 
 	// loadPrior keeps the rows of an older state, which the tables that read

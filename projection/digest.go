@@ -55,6 +55,7 @@ type digestAnswer struct {
 }
 
 func (u *unit) askDigest(ctx context.Context, n *node) (digestAnswer, error) {
+	defer u.awaited("Runtime.Digest", n.name)()
 	q := digestAsk{n: n, reply: make(chan digestAnswer, 1)}
 	select {
 	case u.asks <- q:

@@ -214,8 +214,6 @@ func printAt(l timeframe.Lineage, seq uint64) (timeframe.Fingerprint, bool) {
 func (u *unit) tellDiverged(d *DivergedError) {
 	u.rt.cfg.Logger.Error().Err(d).Str("unit", u.name).Str("projection", d.Projection).Msg("projection: diverged")
 	if f := u.rt.cfg.Diverged; f != nil {
-		var err error
-		defer contain(&err)
-		f(d)
+		u.hook("Diverged", func() { f(d) })
 	}
 }

@@ -136,8 +136,6 @@ func (u *unit) tellOf(p Parked) {
 			Str("type", p.Type).Int("attempts", p.Attempts).Str("error", p.Err).Msg("projection: " + what)
 	}
 	if f := u.rt.cfg.Parked; f != nil {
-		var err error
-		defer contain(&err)
-		f(p)
+		u.hook("Parked", func() { f(p) })
 	}
 }

@@ -14,6 +14,7 @@ var ErrNotOwner = errors.New("another process saves this unit")
 // policy says, and waits for the outcome. What is applied before the call is
 // in it.
 func (u *unit) save(ctx context.Context) error {
+	defer u.awaited("a call that saves (RetryParked, DropParked, Compact)", u.name)()
 	reply := make(chan error, 1)
 	err := func() error {
 		select {

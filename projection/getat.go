@@ -39,7 +39,7 @@ func (t *Table[K, V]) GetAt(key K, feed string) (v V, ok bool, seq uint64, err e
 }
 
 func (t *Table[K, V]) getAt(key K, feed string) (v V, ok bool, seq uint64, err error) {
-	t.mu.RLock()
+	t.mu.read(t.n, "Table.GetAt")
 	defer t.mu.RUnlock()
 	seq, whole, err := t.n.includes(feed)
 	if err != nil || !whole {
@@ -63,7 +63,7 @@ func (n *node) parkedAt(feed string, key any) error {
 		return nil
 	}
 	aside := n.park.t
-	aside.mu.RLock()
+	aside.mu.read(aside.n, "Table.GetAt")
 	defer aside.mu.RUnlock()
 	if len(aside.rows) == 0 {
 		return nil
@@ -131,9 +131,12 @@ func (n *node) waitFor(ctx context.Context, at eventlog.Position) error {
 		if err := n.unitOf().wait(ctx, n, at); err != nil {
 			return err
 		}
+		over := n.unitOf().awaited("WaitFor", n.name)
 		select {
 		case <-n.settled():
+			over()
 		case <-ctx.Done():
+			over()
 			return fmt.Errorf("projection: %q waits for %s: %w", n.name, at, context.Cause(ctx))
 		}
 	}

@@ -3,7 +3,6 @@ package projection
 import (
 	"errors"
 	"io"
-	"sync"
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -45,7 +44,7 @@ type Model[T any] struct {
 	n     *node
 	fresh func() T
 
-	mu    sync.RWMutex
+	mu    rowsLock
 	model T
 	// target is what handlers change: the model, or while loading the one
 	// that takes its place. Both belong to who applies.
@@ -197,15 +196,18 @@ func (m *Model[T]) Name() string { return m.n.name }
 // points to. The error is a *StoppedError where an event could be handled in
 // part only; fn isn't called then. fn's panic is a *PanicError.
 func (m *Model[T]) View(fn func(model T)) (err error) {
-	defer contain(&err)
-	m.mu.RLock()
+	m.mu.read(m.n, "Model.View")
 	defer m.mu.RUnlock()
+	defer contain(&err)
 	if m.torn.Load() {
 		return m.tornErr()
 	}
-	fn(m.model)
+	m.viewing(fn)
 	return nil
 }
+
+// viewing is what tells a View's function on the stack; see onStack.
+func (m *Model[T]) viewing(fn func(model T)) { fn(m.model) }
 
 // Err is nil while the projection runs, else why it stopped.
 func (m *Model[T]) Err() error { return m.n.err() }

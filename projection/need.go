@@ -86,12 +86,20 @@ func (u *unit) awaitAwake(ctx context.Context, n *node, tries int) error {
 		case done:
 			return nil
 		}
-		select {
-		case <-woken:
-		case <-u.rt.done:
-			return ErrClosed
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := u.untilWoken(ctx, n, woken); err != nil {
+			return err
 		}
+	}
+}
+
+func (u *unit) untilWoken(ctx context.Context, n *node, woken <-chan struct{}) error {
+	defer u.awaited("Runtime.Need", n.name)()
+	select {
+	case <-woken:
+		return nil
+	case <-u.rt.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

@@ -158,11 +158,12 @@ func (o *owner) held() (l *lease.Lease, known bool) {
 }
 
 // await is held, after a moment's wait where it isn't known yet.
-func (o *owner) await() *lease.Lease {
+func (o *owner) await(ctx context.Context) *lease.Lease {
 	if o.u.rt.cfg.Leases != nil {
 		select {
 		case <-o.tried:
 		case <-time.After(closeWait):
+		case <-ctx.Done():
 		}
 	}
 	l, _ := o.held()

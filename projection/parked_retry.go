@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 )
@@ -29,12 +30,13 @@ func (rt *Runtime) RetryParked(ctx context.Context, parked ...Parked) (applied i
 	if len(parked) == 0 {
 		parked = slices.DeleteFunc(rt.Parked(), func(p Parked) bool { return p.Skipped })
 	}
+	var all atomic.Int64 // one that has begun may go on when ctx has ended
 	err = rt.resolve(ctx, "retry", parked, func(u *unit, n *node, rows []parkedRow) error {
 		done, err := u.retry(n, rows)
-		applied += done
+		all.Add(int64(done))
 		return err
 	})
-	return applied, err
+	return int(all.Load()), err
 }
 
 // DropParked gives parked commits, or records of skipped ones, up: they are
@@ -71,7 +73,7 @@ func (rt *Runtime) resolve(ctx context.Context, what string, parked []Parked, do
 	}
 	for _, n := range nodes {
 		u := n.unitOf()
-		if !rt.cfg.NoSnapshots && rt.cfg.Leases != nil && u.saver.owner.await() == nil {
+		if !rt.cfg.NoSnapshots && rt.cfg.Leases != nil && u.saver.owner.await(ctx) == nil {
 			errs = append(errs, ErrNotOwner)
 			continue
 		}
@@ -249,8 +251,10 @@ func (u *unit) do(ctx context.Context, fn func() error) error {
 	return u.call(ctx, fn)
 }
 
-// call is do, without waking a unit that sleeps.
+// call is do, without waking a unit that sleeps. Where ctx ends, the function
+// may still run, or be run later: what it writes is its own then.
 func (u *unit) call(ctx context.Context, fn func() error) error {
+	defer u.awaited("a call that is run between two batches (Preview, RetryParked, DropParked)", u.name)()
 	done := make(chan error, 1)
 	select {
 	case u.calls <- func() { done <- fn() }:
@@ -259,5 +263,10 @@ func (u *unit) call(ctx context.Context, fn func() error) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return <-done // what has begun is soon over
+	select { // what has begun is soon over, unless a handler doesn't return
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -110,12 +110,18 @@ func (p *Partitioned[V]) Name() string { return p.n.name }
 func (p *Partitioned[V]) Err() error { return p.n.err() }
 
 // Get returns a key's value, and whether there is one.
-func (p *Partitioned[V]) Get(key string) (V, bool) { return p.part(key).Get(key) }
+func (p *Partitioned[V]) Get(key string) (V, bool) {
+	t := p.part(key)
+	p.n.lazy.touch()
+	t.mu.read(p.n, "Partitioned.Get")
+	defer t.mu.RUnlock()
+	return t.get(key)
+}
 
 // Len is the number of keys.
 func (p *Partitioned[V]) Len() (n int) {
 	p.n.lazy.touch()
-	p.rlock()
+	p.rlock("Partitioned.Len")
 	defer p.runlock()
 	for _, t := range p.parts {
 		n += len(t.rows)
@@ -129,7 +135,7 @@ func (p *Partitioned[V]) All() iter.Seq2[string, V] {
 	return func(yield func(string, V) bool) {
 		p.n.lazy.touch()
 		all := make(map[string]V)
-		p.rlock()
+		p.rlock("Partitioned.All")
 		for _, t := range p.parts {
 			for k, r := range t.rows {
 				all[k] = r.value
@@ -144,9 +150,9 @@ func (p *Partitioned[V]) All() iter.Seq2[string, V] {
 	}
 }
 
-func (p *Partitioned[V]) rlock() {
+func (p *Partitioned[V]) rlock(call string) {
 	for _, t := range p.parts {
-		t.rlock()
+		t.rlock(call)
 	}
 }
 

@@ -22,8 +22,9 @@ type Runtime struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	once   sync.Once
-	done   chan struct{}
-	err    error // of Close
+	done   chan struct{} // closed when Close is called
+	ended  chan struct{} // closed when nothing runs any more
+	err    error         // of Close; set before ended is closed
 
 	progress sync.Mutex
 }
@@ -43,7 +44,9 @@ func Start(ctx context.Context, log *eventlog.Log, projections ...Projection) (*
 //
 // Errors: ErrInvalid (everything that is wrong); eventlog.ErrTrimmed where
 // the log no longer reaches its start and no snapshot fits;
-// eventlog.ErrUnavailable; and the context's. Then nothing runs.
+// eventlog.ErrUnavailable; and the context's. Then nothing runs, unless the
+// error is an ErrStuck as well: a handler, a migration or the Store hasn't
+// returned within half a second of the context's end, and is left behind.
 func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Projection) (*Runtime, error) {
 	if log == nil {
 		return nil, fmt.Errorf("projection: %w: nil log", ErrInvalid)
@@ -52,12 +55,11 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 	if err != nil {
 		return nil, err
 	}
-	rt := &Runtime{log: log, cfg: c, done: make(chan struct{})}
+	rt := &Runtime{log: log, cfg: c, done: make(chan struct{}), ended: make(chan struct{})}
 	if rt.units, err = makeUnits(rt, projections); err != nil {
 		return nil, err
 	}
-	rt.recall(ctx)
-	if err := rt.restore(ctx); err != nil {
+	if err := within(ctx, "restoring the projections", func() error { rt.recall(ctx); return rt.restore(ctx) }); err != nil {
 		return nil, err
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -65,6 +67,7 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 	for _, u := range rt.units {
 		if u.twin.failed {
 			close(u.ended) // nobody answers
+			close(u.over)
 			continue
 		}
 		rt.wg.Go(func() { u.run(run) })
@@ -87,7 +90,7 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 		case <-u.caught:
 		case <-ctx.Done():
 			err := fmt.Errorf("projection: start: %w", context.Cause(ctx))
-			return nil, errors.Join(err, rt.Close())
+			return nil, errors.Join(err, rt.close(endGrace))
 		}
 	}
 	return rt, nil
@@ -136,19 +139,87 @@ func (rt *Runtime) sweep(ctx context.Context) {
 }
 
 // Close stops every projection at a whole commit, saves what has changed
-// (unless the policy says not to), and returns when all is done. It may be
+// (unless the policy says not to), and returns when all is done, or after
+// Config.CloseTimeout with an ErrStuck that says what doesn't end: that is left
+// behind, and what it would have saved is replayed by the next start. It may be
 // called more than once. Close the runtime before its log.
-func (rt *Runtime) Close() error {
+func (rt *Runtime) Close() error { return rt.close(rt.cfg.CloseTimeout) }
+
+func (rt *Runtime) close(timeout time.Duration) error {
+	for _, u := range rt.units {
+		u.awaited("Runtime.Close", u.name)()
+	}
 	rt.once.Do(func() {
 		close(rt.done)
 		rt.cancel()
-		rt.wg.Wait()
-		rt.undepend()
-		var errs []error
-		for _, u := range rt.units {
-			errs = append(errs, u.closeErr)
-		}
-		rt.err = errors.Join(errs...)
+		go rt.end()
 	})
-	return rt.err
+	var over <-chan time.Time // nil: never
+	if timeout >= 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case <-rt.ended:
+		return rt.err
+	case <-over:
+		return rt.unended(timeout)
+	}
+}
+
+func (rt *Runtime) end() {
+	defer close(rt.ended)
+	rt.wg.Wait()
+	rt.undepend()
+	var errs []error
+	for _, u := range rt.units {
+		errs = append(errs, u.closeErr)
+	}
+	rt.err = errors.Join(errs...)
+}
+
+// unended says what doesn't end.
+func (rt *Runtime) unended(timeout time.Duration) error {
+	var errs []error
+	for _, u := range rt.units {
+		select {
+		case <-u.over:
+			continue
+		default:
+		}
+		doing := "it saves, or waits for the server"
+		if took, what := u.work.busy(); took > 0 {
+			doing = fmt.Sprintf("its handlers have been at %s for %s", what, took.Round(time.Millisecond))
+		}
+		errs = append(errs, fmt.Errorf("projection: unit %q: %w: it hasn't ended %s after Close: %s", u.name, ErrStuck, timeout, doing))
+	}
+	if errs == nil {
+		errs = append(errs, fmt.Errorf("projection: %w: the runtime hasn't ended %s after Close: it waits for the server or the Store", ErrStuck, timeout))
+	}
+	return errors.Join(errs...)
+}
+
+// endGrace is how long a call goes on after its context's end for what it
+// runs to end as well.
+const endGrace = 500 * time.Millisecond
+
+// within calls fn, which ends with ctx if all is well, and leaves it behind
+// where it doesn't.
+func within(ctx context.Context, what string, fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(endGrace)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("projection: %w: %s goes on after its context's end: %w", ErrStuck, what, context.Cause(ctx))
+	}
 }

@@ -300,7 +300,7 @@ func (s *saver) last() {
 	if cfg.NoSnapshots || cfg.Snapshots.NotOnClose || (s.events == 0 && !s.stale) || s.allTorn() || !s.u.whole() {
 		return
 	}
-	held := s.owner.await()
+	held := s.owner.await(context.Background())
 	if held == nil {
 		return // another process saves this unit
 	}

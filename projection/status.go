@@ -46,6 +46,10 @@ type Status struct {
 	Recovery  Recovery
 	Snapshots SnapshotStatus // of the unit
 	Err       error          // *StoppedError, or nil
+	// Busy is how long the handlers of the unit have been at their present run
+	// of commits; 0 where they aren't. A run is made to take milliseconds; after
+	// Config.StuckAfter Healthy calls it an ErrStuck.
+	Busy time.Duration
 	// Beside: it is the version of a BlueGreen that doesn't serve, and isn't
 	// looked at by Wait, Ready, Healthy and Timeframe.
 	Beside bool
@@ -130,10 +134,14 @@ func (rt *Runtime) Ready(ctx context.Context, maxLag uint64) error {
 	return errors.Join(errs...)
 }
 
-// Healthy is nil while the log answers and no projection has stopped. It is
+// Healthy is nil while the log answers, no projection has stopped, and none is
+// stuck (ErrStuck: a handler or a View hasn't returned for Config.StuckAfter). It is
 // meant for an application's health probe.
 func (rt *Runtime) Healthy(ctx context.Context) error {
 	errs := []error{rt.log.Healthy(ctx)}
+	for _, u := range rt.units {
+		errs = append(errs, u.stuck())
+	}
 	for _, s := range rt.Metrics() {
 		if s.Beside {
 			continue
@@ -183,6 +191,7 @@ func (u *unit) status(n *node) Status {
 	s.Beside = u.beside()
 	s.Snapshots.describe(u.saver.owner)
 	s.Priority = u.priority
+	s.Busy, _ = u.work.busy()
 	if !u.closed && n.stopped == nil && !n.dormant {
 		s.LagTime = u.lagTime(n)
 		for _, w := range u.held {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"iter"
 	"reflect"
-	"sync"
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -23,7 +22,7 @@ type Table[K comparable, V any] struct {
 	keys   keyCodec[K]
 	values valueCodec[V]
 
-	mu   sync.RWMutex
+	mu   rowsLock
 	rows map[K]*row[V]
 
 	tx    Tx[K, V]
@@ -201,8 +200,13 @@ func (t *Table[K, V]) Name() string { return t.n.name }
 // Get returns a key's value, and whether there is one.
 func (t *Table[K, V]) Get(key K) (V, bool) {
 	t.n.lazy.touch()
-	t.mu.RLock()
+	t.mu.read(t.n, "Table.Get")
 	defer t.mu.RUnlock()
+	return t.get(key)
+}
+
+// get is Get for callers that hold the lock.
+func (t *Table[K, V]) get(key K) (V, bool) {
 	if r := t.rows[key]; r != nil {
 		return r.value, true
 	}
@@ -213,7 +217,7 @@ func (t *Table[K, V]) Get(key K) (V, bool) {
 // Len is the number of keys.
 func (t *Table[K, V]) Len() int {
 	t.n.lazy.touch()
-	t.mu.RLock()
+	t.mu.read(t.n, "Table.Len")
 	defer t.mu.RUnlock()
 	return len(t.rows)
 }
@@ -223,7 +227,7 @@ func (t *Table[K, V]) Len() int {
 func (t *Table[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		t.n.lazy.touch()
-		t.mu.RLock()
+		t.mu.read(t.n, "Table.All")
 		keys := make([]K, 0, len(t.rows))
 		values := make([]V, 0, len(t.rows))
 		for k, r := range t.rows {

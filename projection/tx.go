@@ -114,7 +114,7 @@ func (t *Table[K, V]) unlock() {
 	t.mu.Unlock()
 }
 
-func (t *Table[K, V]) rlock() { t.mu.RLock() }
+func (t *Table[K, V]) rlock(call string) { t.mu.read(t.n, call) }
 
 func (t *Table[K, V]) runlock() { t.mu.RUnlock() }
 

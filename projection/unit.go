@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -53,6 +54,7 @@ type unit struct {
 	asks  chan digestAsk
 	calls chan func()   // to be run by the unit's goroutine, where all tables are whole
 	ended chan struct{} // closed when the unit's goroutine takes no more of them
+	over  chan struct{} // closed when the unit's goroutine has returned
 
 	mu         sync.Mutex // guards what the nodes say of their positions, and:
 	target     map[string]uint64
@@ -72,6 +74,10 @@ type unit struct {
 	oldest  map[string]time.Time // of the commits at hand, the first's; guarded by mu
 
 	told time.Time // of progress
+
+	runner atomic.Uint64        // number of the unit's goroutine
+	awaits atomic.Pointer[unit] // that an insider of this one waits for; nil: none
+	work   atWork
 }
 
 func newUnit(rt *Runtime, c *component) *unit {
@@ -79,7 +85,7 @@ func newUnit(rt *Runtime, c *component) *unit {
 		rt: rt, name: c.name, aliases: c.aliases, nodes: c.nodes,
 		feeds:   make(map[string]*eventlog.Feed),
 		waiters: make(chan struct{}), caught: make(chan struct{}),
-		encoded: make(chan struct{}), wakes: make(chan struct{}, 1), asks: make(chan digestAsk), calls: make(chan func()), ended: make(chan struct{}),
+		encoded: make(chan struct{}), wakes: make(chan struct{}, 1), asks: make(chan digestAsk), calls: make(chan func()), ended: make(chan struct{}), over: make(chan struct{}),
 		oldest: make(map[string]time.Time), priority: c.nodes[0].priority,
 	}
 	for _, nodes := range c.groups {
@@ -101,6 +107,9 @@ func newUnit(rt *Runtime, c *component) *unit {
 // run follows the log until ctx ends. A log that lost its tail is restored
 // again: what was derived from the lost events must go.
 func (u *unit) run(ctx context.Context) {
+	defer close(u.over)
+	defer u.enter()()
+	u.runner.Store(goroutineID())
 	if u.naps != nil {
 		u.runLazy(ctx)
 	} else {
@@ -272,11 +281,7 @@ func (u *unit) stopAll(feed string, err error) {
 func (u *unit) tell(s *StoppedError) {
 	u.rt.cfg.Logger.Error().Err(s).Str("unit", u.name).Str("projection", s.Projection).Str("position", s.Position.String()).Msg("projection: stopped")
 	if f := u.rt.cfg.Stopped; f != nil {
-		func() {
-			var err error
-			defer contain(&err)
-			f(s)
-		}()
+		u.hook("Stopped", func() { f(s) })
 	}
 }
 
@@ -331,7 +336,5 @@ func (u *unit) report(p Progress, end bool) {
 	u.told = time.Now()
 	u.rt.progress.Lock()
 	defer u.rt.progress.Unlock()
-	var err error
-	defer contain(&err)
-	f(p)
+	u.hook("Progress", func() { f(p) })
 }

@@ -59,7 +59,11 @@ func (v *Value[T]) Name() string { return v.t.Name() }
 // Get returns the state, the zero T before the first event. It is safe for
 // concurrent use; what it returned stays as it is.
 func (v *Value[T]) Get() T {
-	s, _ := v.t.Get(valueKey)
+	t := v.t
+	t.n.lazy.touch()
+	t.mu.read(t.n, "Value.Get")
+	defer t.mu.RUnlock()
+	s, _ := t.get(valueKey)
 	return s
 }
 

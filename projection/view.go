@@ -60,7 +60,7 @@ func View(fn func(s *Snapshot) error, tables ...Projection) (err error) {
 	}
 	for _, n := range u.nodes { // in the order in which the unit locks them
 		if slices.Contains(s.nodes, n) {
-			n.out.rlock()
+			n.out.rlock("View")
 			defer n.out.runlock()
 		}
 	}
@@ -74,8 +74,11 @@ func View(fn func(s *Snapshot) error, tables ...Projection) (err error) {
 		}
 	}()
 	defer contain(&err)
-	return fn(s)
+	return viewing(s, fn)
 }
+
+// viewing is what tells a View's function on the stack; see onStack.
+func viewing(s *Snapshot, fn func(s *Snapshot) error) error { return fn(s) }
 
 // moment finds out what the tables include.
 func (s *Snapshot) moment(u *unit) error {

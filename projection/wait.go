@@ -57,9 +57,12 @@ func (u *unit) wait(ctx context.Context, n *node, at eventlog.Position) error {
 		case closed:
 			return fmt.Errorf("projection: wait for %s: %w", at, ErrClosed)
 		}
+		over := u.awaited("Wait", n.name)
 		select {
 		case <-woken:
+			over()
 		case <-ctx.Done():
+			over()
 			return fmt.Errorf("projection: %q is at %d and waits for %s: %w", n.name, pos, at, context.Cause(ctx))
 		}
 	}

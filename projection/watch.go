@@ -91,7 +91,7 @@ func (t *Table[K, V]) Watch(opts ...WatchOption) *Watcher[K, V] {
 	if t.n.lazy != nil {
 		w.release = t.n.lazy.hold()
 	}
-	t.mu.RLock() // no step is being taken
+	t.mu.read(t.n, "Watch") // no step is being taken
 	defer t.mu.RUnlock()
 	at := t.n.position()
 	h := &t.hub
@@ -125,7 +125,7 @@ func (w *Watcher[K, V]) Close() error {
 			w.release()
 		}
 		t := w.t
-		t.mu.RLock()
+		t.mu.read(t.n, "Watch")
 		defer t.mu.RUnlock()
 		t.hub.mu.Lock()
 		defer t.hub.mu.Unlock()
@@ -172,11 +172,21 @@ func (w *Watcher[K, V]) Next(ctx context.Context) (Delta[K, V], error) {
 		case ended != nil:
 			return d, ended
 		}
-		select {
-		case <-news:
-		case <-w.done:
-		case <-ctx.Done():
-		}
+		w.wait(ctx, news)
+	}
+}
+
+// wait waits for news. In a handler of the table's unit none can come.
+func (w *Watcher[K, V]) wait(ctx context.Context, news <-chan struct{}) {
+	if w.t.mu.TryRLock() { // it isn't called in a handler
+		w.t.mu.RUnlock()
+	} else if u := w.t.n.unitOf(); u != nil {
+		defer u.awaited("Watcher.Next", w.t.n.name)()
+	}
+	select {
+	case <-news:
+	case <-w.done:
+	case <-ctx.Done():
 	}
 }
 
@@ -211,7 +221,7 @@ func (w *Watcher[K, V]) knows(c Cause) bool { return c.Seq <= w.since[c.Feed] }
 // resync starts afresh from the table's rows.
 func (w *Watcher[K, V]) resync() Delta[K, V] {
 	t := w.t
-	t.mu.RLock()
+	t.mu.read(t.n, "Watch")
 	defer t.mu.RUnlock()
 	w.at = t.n.position()
 	d := Delta[K, V]{Reset: true, At: timeframeOf(w.at), Changes: make([]Change[K, V], 0, len(t.rows))}
