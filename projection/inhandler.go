@@ -42,7 +42,7 @@ var uses = map[string]string{
 	"Table.Len":       "use the handler's Tx.Len, or Reads for another table; in a View Table.In",
 	"Table.All":       "keep what the handler needs in rows that it can get by their key; in a View use Table.In",
 	"Table.GetAt":     "use the handler's Tx.Get: it includes all that is before the event; in a View Table.In and Snapshot.At",
-	"Partitioned.Get": "use the handler's Row.Get, or OnGroup or OnChange for another row",
+	"Partitioned.Get": "use the handler's Row.Get, or let another table handle the changes, by OnChange",
 	"Partitioned.Len": "let another table count the rows, by OnChange",
 	"Partitioned.All": "let another table read the rows, by OnChange",
 	"Value.Get":       "use the state that the handler is given",

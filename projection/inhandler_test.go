@@ -78,14 +78,11 @@ func (in *inside) unit() projection.Projection {
 		tx.Put(c.Key, c.New)
 		return nil
 	})
-	grouped := projection.NewPartitioned[int]("grouped", 4)
-	projection.OnGroup(grouped, in.parted, func(k string, _ int) (string, bool) { in.at("OnGroup", k); return k[:1], true },
-		func(r projection.Row[int], c projection.Change[string, int]) error { r.Put(r.Value() + 1); return nil })
 	mapped := projection.Map("mapped", in.tab, func(k string, v int) int { in.at("Map", k); return v })
 	joined := projection.LeftJoin("joined", in.tab, mapped, func(k string, l, _ int, _ bool) int { in.at("LeftJoin", k); return l })
 	summed := projection.Aggregate("summed", in.tab, func(k string, _ int) (int, bool) { in.at("Aggregate", k); return 0, true },
 		func(a int, _ string, v int) int { return a + v }, func(a int, _ string, v int) int { return a - v })
-	return projection.NewUnit("inside", in.tab, in.other, in.total, in.parted, in.model, changed, grouped, mapped, joined, summed)
+	return projection.NewUnit("inside", in.tab, in.other, in.total, in.parted, in.model, changed, mapped, joined, summed)
 }
 
 // insideCalls are the calls that wait for the unit's handlers, by their names.
@@ -163,7 +160,7 @@ func TestCallsInHandlers(t *testing.T) {
 
 // So it is in every place where the user's code runs for a unit.
 func TestPlacesInHandlers(t *testing.T) {
-	for _, place := range []string{"other", "OnValue", "OnRow", "OnModel", "OnChange", "OnGroup", "Map", "LeftJoin", "Aggregate"} {
+	for _, place := range []string{"other", "OnValue", "OnRow", "OnModel", "OnChange", "Map", "LeftJoin", "Aggregate"} {
 		for _, name := range []string{"Table.Get", "Partitioned.Get", "View", "Runtime.Wait"} {
 			t.Run(place+"/"+name, func(t *testing.T) { insideOnce(t, place, name, insideCalls[name]) })
 		}
