@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +50,7 @@ type adoption struct {
 	domain  string
 
 	first   atomic.Uint64 // first sequence that the stream has, as was last seen
-	foreign atomic.Uint64 // messages that no layout is for
+	foreign atomic.Uint64 // messages that no layout is for, and markers without a type
 	trimmed atomic.Uint64 // sequences that were gone from the beginning
 	deleted atomic.Uint64 // and from the inside
 }
@@ -59,9 +60,11 @@ type adoption struct {
 // and must not be that of a feed of this application. The options are event
 // types, aliases, upcasters and the policy for unknown types.
 //
-// Events are decoded by Layout.Codec, one of each message. A commit's ID is
-// the message's Nats-Msg-Id, or made of its position. Appends are an
-// ErrReadOnly.
+// Events are decoded by Layout.Codec, one of each message. An empty payload is
+// the zero value of its type: streams of others say by it that something was
+// deleted. A commit's ID is the message's Nats-Msg-Id, or made of its position.
+// Appends are an ErrReadOnly. A stream that is a feed of a Tidemark application
+// isn't adopted (ErrInvalid): open it with that application's name.
 //
 // The owner's limits and deletions hold: what is gone is passed over and
 // counted (Metrics.Trimmed, Deleted), and neither an ErrTrimmed nor an ErrGap.
@@ -119,6 +122,8 @@ func (f *Feed) openAdopted(ctx context.Context) error {
 		return f.serverError(ctx, "adopt", err)
 	case !found:
 		return fmt.Errorf("eventlog: feed %q: %w: there is no stream %s: check its name, and the account", f.name, ErrMissing, f.stream)
+	case c.Metadata[metaApp] != "" && c.Metadata[metaFeed] != "":
+		return fmt.Errorf("eventlog: feed %q: %w: stream %s is feed %q of application %q: open it by that name, on a log with Options.App %q", f.name, ErrInvalid, f.stream, c.Metadata[metaFeed], c.Metadata[metaApp], c.Metadata[metaApp])
 	case c.Retention != jetstream.LimitsPolicy:
 		return &StreamError{Feed: f.name, Stream: f.stream, Drift: []Drift{{
 			Setting: "retention", Have: c.Retention.String(), Want: jetstream.LimitsPolicy.String(), Refused: true,
@@ -219,16 +224,20 @@ func (a *adoption) decode(f *Feed, c *Commit, m *message) error {
 	return nil
 }
 
-// passes says whether a message is one that is passed over.
+// passes says whether a message is one that is passed over: one that no layout
+// is for, or a marker of the server's that its layout has no type for.
 func (a *adoption) passes(m *message) bool {
-	if !a.SkipOthers {
+	if !a.SkipOthers && !isMarker(m) {
 		return false
 	}
-	for _, l := range a.layouts {
-		if l.matches(m.subject) {
-			return false
-		}
+	i := slices.IndexFunc(a.layouts, func(l *layout) bool { return l.matches(m.subject) })
+	if i < 0 && !a.SkipOthers || i >= 0 && (a.layouts[i].MarkerType != "" || !isMarker(m)) {
+		return false
 	}
 	a.foreign.Add(1)
 	return true
 }
+
+// isMarker says whether the server made a message by itself, to say that the
+// last one of its subject is gone: expired, deleted or purged.
+func isMarker(m *message) bool { return m.get(jetstream.MarkerReasonHeader) != "" }

@@ -167,7 +167,8 @@ func (e *RangeError) Error() string {
 func (e *RangeError) Unwrap() error { return e.class }
 
 // ServerError is an ErrRefused with the server's own words. Where it says that
-// there is no room it is an ErrFull, too.
+// there is no room it is an ErrFull, too, and an ErrTooLarge where its store
+// takes no message of that size (32 MiB, whatever the maximum payload).
 type ServerError struct {
 	Feed        string
 	Op          string
@@ -180,8 +181,11 @@ func (e *ServerError) Error() string {
 }
 
 func (e *ServerError) Unwrap() []error {
-	if e.full() {
+	switch {
+	case e.full():
 		return []error{ErrRefused, ErrFull}
+	case e.Code == codeStoreFailed && strings.Contains(e.Description, "too large"):
+		return []error{ErrRefused, ErrTooLarge}
 	}
 	return []error{ErrRefused}
 }

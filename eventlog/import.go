@@ -95,6 +95,9 @@ func (f *Feed) Import(ctx context.Context, drafts iter.Seq2[Draft, error], opts 
 	if err := f.online(); err != nil {
 		return ImportResult{}, err
 	}
+	if drafts == nil {
+		return ImportResult{}, fmt.Errorf("eventlog: import into %s: %w: the iterator of drafts is nil", f.name, ErrInvalid)
+	}
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return ImportResult{}, err

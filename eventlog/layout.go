@@ -21,6 +21,11 @@ type Layout struct {
 	TypeHeader string
 	// Type is the type of all messages, or of those without TypeHeader.
 	Type string
+	// MarkerType is the type of the markers that the server itself leaves where
+	// the last message of a subject has expired or was removed (streams with
+	// subject_delete_marker_ttl, KV buckets with TTLs). Default: they are passed
+	// over, and counted in Metrics.Foreign.
+	MarkerType string
 	// KeyOf and TypeOf find key and type where pattern and header can't. They
 	// depend on nothing but the message, and are safe for concurrent use. Their
 	// error or panic is an ErrCorrupt.
@@ -82,6 +87,7 @@ func (a Adoption) compile(feed string, reg *registry) (*adoption, error) {
 		if l.Codec == nil {
 			l.Codec = JSON
 		}
+		l.Codec = emptyIsZero{l.Codec}
 		c := &layout{Layout: l}
 		c.parse(&p)
 		ad.layouts = append(ad.layouts, c)
@@ -128,4 +134,14 @@ func (l *layout) parse(p *problems) {
 	if ways != 1 {
 		p.add("subject %q: the type comes from {type}, TypeHeader, Type or TypeOf: one of them, or TypeHeader and Type for where it is missing", l.Subject)
 	}
+}
+
+// emptyIsZero is a codec that makes the zero value of no bytes at all.
+type emptyIsZero struct{ Codec }
+
+func (c emptyIsZero) Decode(data []byte, v any) error {
+	if len(data) == 0 {
+		return nil
+	}
+	return c.Codec.Decode(data, v)
 }

@@ -60,6 +60,8 @@ func (a *adoption) meaning(m *message) (l *layout, key, typ string, err error) {
 		}
 	}
 	switch {
+	case l.MarkerType != "" && isMarker(m):
+		typ = l.MarkerType
 	case l.TypeOf != nil:
 		typ, err = l.TypeOf(Message{m})
 	case l.TypeHeader != "":
@@ -108,7 +110,7 @@ func (a *adoption) subjectOf(key string) (string, error) {
 // same says whether two adoptions read alike, as far as can be told.
 func (a *adoption) same(b *adoption) bool {
 	return a.Stream == b.Stream && a.SkipOthers == b.SkipOthers && slices.EqualFunc(a.layouts, b.layouts, func(x, y *layout) bool {
-		return x.Subject == y.Subject && x.Type == y.Type && x.TypeHeader == y.TypeHeader && x.Codec.Name() == y.Codec.Name() &&
+		return x.Subject == y.Subject && x.Type == y.Type && x.TypeHeader == y.TypeHeader && x.MarkerType == y.MarkerType && x.Codec.Name() == y.Codec.Name() &&
 			(x.KeyOf == nil) == (y.KeyOf == nil) && (x.TypeOf == nil) == (y.TypeOf == nil)
 	})
 }

@@ -53,6 +53,9 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := opts.absolute(); err != nil {
+		return nil, err
+	}
 	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), ended: make(chan struct{}), session: newSession(opts)}
 	if opts.Domain != "" {
 		l.api = "$JS." + opts.Domain + ".API"

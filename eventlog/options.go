@@ -3,7 +3,9 @@ package eventlog
 import (
 	"cmp"
 	"crypto/tls"
+	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -20,8 +22,9 @@ type Options struct {
 	App string
 
 	// Dir runs NATS inside this process and keeps its files in this
-	// directory, which is made when it is missing. One Log at a time has it
-	// open, in all processes.
+	// directory, which is made when it is missing. A relative one is below the
+	// working directory that the process has when Open is called. One Log at a
+	// time has it open, in all processes.
 	Dir string
 	// Memory runs NATS inside this process and keeps everything in memory:
 	// for tests. Nothing survives Close.
@@ -58,7 +61,7 @@ type Options struct {
 	// acknowledgement, at the price of one fsync a commit.
 	SyncAlways bool
 	// MaxPayload is the largest message that the embedded server takes, in
-	// bytes (default 1 MiB, at most 64 MiB).
+	// bytes (default 1 MiB, at most 32 MiB, which is what its store takes).
 	MaxPayload int
 
 	// Replicas is how many servers of a cluster keep each new stream
@@ -96,6 +99,23 @@ func (o Options) withDefaults() Options {
 	o.RequestTimeout = cmp.Or(o.RequestTimeout, 5*time.Second)
 	o.ResolveTimeout = cmp.Or(o.ResolveTimeout, min(20*time.Second, o.DuplicateWindow*2/3))
 	return o
+}
+
+// absolute makes paths independent of the working directory, which the program
+// may change while the log is open: the server opens its files as it needs
+// them, and nats.go reads credentials at each reconnect.
+func (o *Options) absolute() error {
+	for _, p := range []*string{&o.Dir, &o.CredentialsFile, &o.NKeySeedFile} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return fmt.Errorf("eventlog: options: %w: %q can't be made absolute: %w", ErrInvalid, *p, err)
+		}
+		*p = abs
+	}
+	return nil
 }
 
 // validate reports everything that is wrong, not just the first.
@@ -144,8 +164,8 @@ func (o Options) validate() error {
 	if o.MaxInFlight < 1 {
 		p.add("MaxInFlight: %d is below 1", o.MaxInFlight)
 	}
-	if o.MaxPayload < 1<<10 || o.MaxPayload > 64<<20 {
-		p.add("MaxPayload: %d is not in 1 KiB..64 MiB", o.MaxPayload)
+	if o.MaxPayload < 1<<10 || o.MaxPayload > 32<<20 {
+		p.add("MaxPayload: %d is not in 1 KiB..32 MiB: the server's store takes no larger message", o.MaxPayload)
 	}
 	return p.err("options")
 }

@@ -13,6 +13,7 @@ type readConfig struct {
 	until   uint64
 	key     string
 	keyed   bool
+	twice   bool // OfKey was given for two keys
 	follow  bool
 	trimmed bool
 	steps   bool
@@ -28,8 +29,14 @@ func Until(seq uint64) ReadOption { return func(c *readConfig) { c.until = seq }
 
 // OfKey reads the commits of one key alone. What the log lost by trimming
 // shows when reading starts; a commit of the key that is trimmed before a
-// follower has reached it isn't missed.
-func OfKey(key string) ReadOption { return func(c *readConfig) { c.key, c.keyed = key, true } }
+// follower has reached it isn't missed. Two keys are an ErrInvalid: a reader
+// reads one, or all.
+func OfKey(key string) ReadOption {
+	return func(c *readConfig) {
+		c.twice = c.twice || c.keyed && c.key != key
+		c.key, c.keyed = key, true
+	}
+}
 
 // Follow goes on with what is appended later, until the context ends.
 func Follow() ReadOption { return func(c *readConfig) { c.follow = true } }

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	}
 	if f.closed.Load() {
 		return nil, f.closedRead()
+	}
+	if cfg.twice {
+		return nil, fmt.Errorf("eventlog: read of feed %q: %w: OfKey for two keys: read each of them, or all keys", f.name, ErrInvalid)
 	}
 	r := &Reader{f: f, cfg: cfg, dec: decoder{f: f}, cursor: cfg.after, end: cfg.until}
 	var err error

@@ -163,12 +163,13 @@ func TestGraphRefused(t *testing.T) {
 	projection.On(both, b.accounts, func(*projection.Tx[string, int64], eventlog.Event, deposited) error { return nil })
 	looks := projection.NewTable[string, int64]("looks", projection.Derived())
 	projection.Reads(looks, reader)
-	_, err = projection.Start(t.Context(), b.log, reader, both, looks)
+	joined := projection.JoinBy("joined", src, src, func(key string, _ int64) (string, bool) { return key, true }, func(_ string, l, r int64) int64 { return l + r })
+	_, err = projection.Start(t.Context(), b.log, reader, both, looks, joined)
 	if !errors.Is(err, projection.ErrInvalid) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`"reader" reads the changes of "balances", which isn't started`, "twice", "nil function", "nil table",
-		`"reader" is Unsaved, and not Derived`, `"both" is Derived, and handles events`, `"looks" is Derived, and reads the state of "reader"`, "Equal compares another type"} {
+		`"reader" is Unsaved, and not Derived`, `"both" is Derived, and handles events`, `"looks" is Derived, and reads the state of "reader"`, "Equal compares another type", `joins "balances" with itself: make a second table of it first (Map)`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in: %v", want, err)
 		}

@@ -38,6 +38,9 @@ func joinKeys[K comparable, L, R, V any](t *Table[K, V], left *Table[K, L], righ
 		t.n.problem("it joins a nil table")
 		return
 	}
+	if joinsItself(t.n, left.n, right.n) {
+		return
+	}
 	compute := func(tx *Tx[K, V], key K) error {
 		l := left.rows[key]
 		if l == nil {
@@ -77,6 +80,9 @@ func JoinBy[K comparable, L any, RK comparable, R, V any](
 	}
 	if left == nil || right == nil {
 		t.n.problem("it joins a nil table")
+		return t
+	}
+	if joinsItself(t.n, left.n, right.n) {
 		return t
 	}
 	j := &joinIndex[K, RK]{}
@@ -147,4 +153,14 @@ func (j *joinIndex[K, RK]) remove(rk RK, k K) {
 	if len(m) == 0 {
 		delete(j.keys, rk)
 	}
+}
+
+// joinsItself says whether both sides of a join are one table, which is told
+// the step of each side once.
+func joinsItself(n, left, right *node) bool {
+	if left != right {
+		return false
+	}
+	n.problem("it joins %q with itself: make a second table of it first (Map), and join that", left.name)
+	return true
 }
