@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/tidemark-es/tidemark/internal/utc"
 	"github.com/vmihailenco/msgpack/v5"
 )
 
@@ -28,7 +29,8 @@ type Codec interface {
 // fields can be added or left out as in JSON. A type that has the methods
 // which `msgp` generates (MarshalMsg, UnmarshalMsg) is encoded by them, at
 // several times the speed of reflection. JSON is for logs that people or
-// other languages read.
+// other languages read. Times that were encoded in any zone are decoded to UTC,
+// so that they are the same in every process.
 var (
 	MsgPack Codec = msgpackCodec{}
 	JSON    Codec = jsonCodec{}
@@ -100,6 +102,7 @@ func (msgpackCodec) Decode(data []byte, v any) error {
 		if err == nil && len(rest) > 0 {
 			err = errTrailing
 		}
+		utc.Settle(v)
 		return err
 	}
 	d := msgpackDecoders.Get().(*msgpackDecoder)
@@ -112,6 +115,7 @@ func (msgpackCodec) Decode(data []byte, v any) error {
 	if d.r.Len() > 0 {
 		return errTrailing
 	}
+	utc.Settle(v)
 	return nil
 }
 
@@ -127,7 +131,21 @@ func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 	return append(dst, b...), nil
 }
 
-func (jsonCodec) Decode(data []byte, v any) error { return json.Unmarshal(data, v) }
+func (jsonCodec) Decode(data []byte, v any) error {
+	err := json.Unmarshal(data, v)
+	utc.Settle(v)
+	return err
+}
+
+// decodeBy decodes by any codec, and puts times in UTC. MsgPack and JSON do so
+// themselves.
+func decodeBy(c Codec, data []byte, v any) error {
+	err := c.Decode(data, v)
+	if c != MsgPack && c != JSON {
+		utc.Settle(v)
+	}
+	return err
+}
 
 // guard turns a panic of a user's codec or marshalling method into an error.
 func guard(what string, err *error) {

@@ -149,7 +149,7 @@ func (e Event) Decode(v any) (err error) {
 			return err
 		}
 	}
-	return e.commit.codec.Decode(e.data, v)
+	return decodeBy(e.commit.codec, e.data, v)
 }
 
 // Value decodes the event into its registered type. An event whose type

@@ -93,7 +93,7 @@ func encodeAs[T any](c Codec, dst []byte, v any) (out []byte, err error) {
 func decodeAs[T any](c Codec, data []byte) (v any, err error) {
 	defer guard("decoding", &err)
 	var t T
-	if err := c.Decode(data, &t); err != nil {
+	if err := decodeBy(c, data, &t); err != nil {
 		return nil, err
 	}
 	return t, nil

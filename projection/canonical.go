@@ -3,50 +3,68 @@ package projection
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"reflect"
 	"slices"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/equal"
+	"github.com/tidemark-es/tidemark/internal/utc"
 )
 
 // valueCodec encodes equal values to equal bytes, which digests of state count
 // on, as far as that is in its hands. A Go map has no order, and MsgPack sorts
-// some types of maps only (methods that `msgp` generates sort none); so the
-// maps in what it made of a type that may hold one are sorted here. JSON sorts
-// by itself. For other codecs, and for types that encode themselves, it is on
-// them.
+// some types of maps only (methods that `msgp` generates sort none); and a NaN
+// that a processor computed has other bits on another one. So in what MsgPack
+// made of a type that may hold such, maps are sorted and NaNs are one here. JSON
+// sorts by itself. For other codecs, and for types that encode themselves, it is
+// on them.
 type valueCodec[V any] struct {
 	codec eventlog.Codec
-	sort  bool
+	tidy  bool
 }
 
 func newValueCodec[V any](c eventlog.Codec) valueCodec[V] {
-	return valueCodec[V]{codec: c, sort: c == eventlog.MsgPack && holdsMap(reflect.TypeFor[V](), nil)}
+	return valueCodec[V]{codec: c, tidy: c == eventlog.MsgPack && holdsUntidy(reflect.TypeFor[V](), nil)}
 }
 
 func (c valueCodec[V]) append(dst []byte, v *V) ([]byte, error) {
 	from := len(dst)
 	dst, err := c.codec.Append(dst, v)
-	if err == nil && c.sort {
-		sortMaps(dst[from:], 0)
+	if err == nil && c.tidy {
+		tidy(dst[from:], 0)
 	}
 	return dst, err
 }
 
-// holdsMap reports whether a value of the type may hold a map.
-func holdsMap(t reflect.Type, outer []reflect.Type) bool {
+// decode fills v. MsgPack and JSON put times in UTC themselves.
+func (c valueCodec[V]) decode(data []byte, v *V) error {
+	err := c.codec.Decode(data, v)
+	if c.codec != eventlog.MsgPack && c.codec != eventlog.JSON {
+		utc.Settle(v)
+	}
+	return err
+}
+
+// equality is how values are compared that this codec stores.
+func (c valueCodec[V]) equality() *equal.Type {
+	return equal.Of(reflect.TypeFor[V](), c.codec.Name())
+}
+
+// holdsUntidy reports whether a value of the type may hold a map, or a NaN.
+func holdsUntidy(t reflect.Type, outer []reflect.Type) bool {
 	if slices.Contains(outer, t) {
 		return false // a type inside itself: what else it holds decides
 	}
 	outer = append(outer, t)
 	switch t.Kind() {
-	case reflect.Map, reflect.Interface:
+	case reflect.Map, reflect.Interface, reflect.Float32, reflect.Float64:
 		return true
 	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return holdsMap(t.Elem(), outer)
+		return holdsUntidy(t.Elem(), outer)
 	case reflect.Struct:
 		for f := range t.Fields() {
-			if holdsMap(f.Type, outer) {
+			if holdsUntidy(f.Type, outer) {
 				return true
 			}
 		}
@@ -57,18 +75,21 @@ func holdsMap(t reflect.Type, outer []reflect.Type) bool {
 // maxDepth is how deep values are followed.
 const maxDepth = 1000
 
-// sortMaps sorts, in place, the entries of every map in the msgpack value at
-// the start of b by the bytes of their keys, and returns the value's size. It
-// is 0 where there is no whole value: then nothing is known of b, and what was
-// sorted within it is what it was.
-func sortMaps(b []byte, depth int) int {
+// tidy sorts, in place, the entries of every map in the msgpack value at the
+// start of b by the bytes of their keys, and makes every NaN in it the same. It
+// returns the value's size, 0 where there is no whole value: then nothing is
+// known of b, and what was sorted within it is what it was.
+func tidy(b []byte, depth int) int {
 	head, items, pairs, size := msgpackHead(b)
 	if head == 0 || size > len(b)-head || depth > maxDepth {
 		return 0
 	}
 	at := head + size
+	if size > 0 && (b[0] == msgpackFloat32 || b[0] == msgpackFloat64) {
+		tidyNaN(b[:at])
+	}
 	for range items {
-		n := sortMaps(b[at:], depth+1)
+		n := tidy(b[at:], depth+1)
 		if n == 0 {
 			return 0
 		}
@@ -77,11 +98,11 @@ func sortMaps(b []byte, depth int) int {
 	var entries []mapEntry
 	start, inOrder := at, true
 	for range pairs {
-		key := sortMaps(b[at:], depth+1)
+		key := tidy(b[at:], depth+1)
 		if key == 0 {
 			return 0
 		}
-		value := sortMaps(b[at+key:], depth+1)
+		value := tidy(b[at+key:], depth+1)
 		if value == 0 {
 			return 0
 		}
@@ -99,6 +120,24 @@ func sortMaps(b []byte, depth int) int {
 		copy(b[start:], sorted)
 	}
 	return at
+}
+
+const (
+	msgpackFloat32 = 0xca
+	msgpackFloat64 = 0xcb
+)
+
+// tidyNaN writes math.NaN where a float is any NaN.
+func tidyNaN(b []byte) {
+	if b[0] == msgpackFloat32 {
+		if f := math.Float32frombits(binary.BigEndian.Uint32(b[1:])); f != f {
+			binary.BigEndian.PutUint32(b[1:], math.Float32bits(float32(math.NaN())))
+		}
+		return
+	}
+	if f := math.Float64frombits(binary.BigEndian.Uint64(b[1:])); f != f {
+		binary.BigEndian.PutUint64(b[1:], math.Float64bits(math.NaN()))
+	}
 }
 
 type mapEntry struct{ key, whole []byte }

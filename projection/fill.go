@@ -93,11 +93,13 @@ func (f *filler[K, V]) add(e snapshot.Change, migrate migrateRow[K, V]) (err err
 		if key, err = f.t.keys.decode(e.Key); err != nil {
 			return badKey(e.Key, err)
 		}
-		r.value, keep, err = migrate(f.t.n.codec, key, e.Value)
+		if r.value, keep, err = migrate(f.t.n.codec, key, e.Value); f.t.utc != nil {
+			r.value = f.t.settled(r.value)
+		}
 	} else {
 		r.digest = e.Digest
 		f.digest = f.digest.Plus(e.Digest)
-		err = f.t.n.codec.Decode(e.Value, &r.value)
+		err = f.t.values.decode(e.Value, &r.value)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: value of key %x: %w", snapshot.ErrCorrupt, e.Key, err)

@@ -45,7 +45,7 @@ func addHop[K comparable, Old, New any](n *node, from, to uint64, last bool, fn 
 		n.hops = make(map[uint64]hop)
 	}
 	decode := func(c eventlog.Codec, data []byte) (old Old, err error) {
-		err = c.Decode(data, &old)
+		err = newValueCodec[Old](c).decode(data, &old)
 		return old, err
 	}
 	n.hops[from] = hop{

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/utc"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -50,6 +51,7 @@ type Table[K comparable, V any] struct {
 	// digests of all rows. It belongs to who encodes, one at a time.
 	digest snapshot.Digest
 
+	utc      *utc.Times // of values; nil where they hold no times
 	equal    func(a, b *V) bool
 	delta    []Change[K, V] // of the step, where anybody reads it
 	numbered []uint32       // the numbers of the rows in delta; see numbers
@@ -162,7 +164,8 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	t.hub.limit = cmp.Or(t.n.history, defaultHistory)
 	t.hub.base = make(map[string]uint64)
 	t.n.watched.Store(t.n.history > 0)
-	if t.equal, err = equalOf[V](t.n.equal); err != nil {
+	t.utc = utc.Of(reflect.TypeFor[V]())
+	if t.equal, err = equalOf(t.n.equal, t.values); err != nil {
 		t.n.problems.add("%v", err)
 	}
 	return t

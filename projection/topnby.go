@@ -1,7 +1,5 @@
 package projection
 
-import "slices"
-
 // TopNBy makes a table of the first n rows of each group of src: a row for each
 // group that any of them is in, with the first ones, the very first in front.
 // group says which group a row is in, or that it is in none; less and the order
@@ -23,15 +21,8 @@ func TopNBy[K comparable, V any, G comparable](
 	less func(a, b V) bool,
 	opts ...TableOption,
 ) *Table[G, []Ranked[K, V]] {
-	same, err := equalOf[Ranked[K, V]](nil)
-	opts = append([]TableOption{Equal(func(a, b []Ranked[K, V]) bool {
-		return slices.EqualFunc(a, b, func(a, b Ranked[K, V]) bool { return same(&a, &b) })
-	})}, opts...)
 	t := derive[G, []Ranked[K, V]](name, opts)
 	switch {
-	case err != nil:
-		t.n.problem("%v", err)
-		return t
 	case n < 1:
 		t.n.problem("TopNBy of %d rows", n)
 		return t

@@ -30,11 +30,15 @@ func (x *Tx[K, V]) Value(key K) V {
 func (x *Tx[K, V]) Len() int { return len(x.t.rows) }
 
 // Put sets a key's value. The table keeps v: don't change what it points to.
+// Times in it are put in UTC, as they come back from a snapshot.
 func (x *Tx[K, V]) Put(key K, v V) {
 	t := x.t
 	if !x.live {
 		t.misuse("Put was called after the handler had returned")
 		return
+	}
+	if t.utc != nil {
+		v = t.settled(v)
 	}
 	r := t.lookup(key)
 	if r == nil {
