@@ -15,8 +15,11 @@
 //
 //   - Each intent is carried out at least once, or given up after so many
 //     failed attempts, which is recorded and listed (Parked).
-//   - Its ID is made of the event's position and a name, so it is the same at
-//     each attempt, in each process, and after each replay.
+//   - Its ID is made of the event's identity, the outbox and a name, so it is
+//     the same at each attempt, in each process, and after each replay and
+//     restore, and no other event's has it.
+//   - An outcome counts for the event that its ID names, and no other: where
+//     that isn't in the log, Orphans lists it.
 //   - What became of it is recorded as an event, once: there is one end. Where
 //     that is recorded, it is never carried out again, also by a replay
 //     without any snapshot.
@@ -45,6 +48,7 @@
 // of the outcomes' feed, so that the server's memory grows with them
 // (some 100 to 200 bytes each) until the feed is trimmed.
 //
-// Files: outbox.go (intents), outcome.go (records), run.go, schedule.go,
-// mark.go (versions), parked.go, rehearse.go (without a log), options.go.
+// Files: outbox.go (intents), id.go and forms.go (IDs), outcome.go (records),
+// orphan.go, run.go, schedule.go, mark.go (versions), parked.go, rehearse.go
+// (without a log), options.go.
 package effect

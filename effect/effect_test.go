@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,16 +25,44 @@ type mail struct{ To, Text string }
 // post is the world outside: it notes what it was asked to do.
 type post struct {
 	mu   sync.Mutex
-	sent []string // IDs, one for each attempt
+	sent []string // one for each attempt, as named makes of its ID
 	news chan struct{}
 	fail func(e effect.Effect[mail]) error
+}
+
+// named is an ID of the present form for people: where its cause is, for the
+// outbox and the hash.
+func named(id, cause string) string {
+	_, rest, ok := strings.Cut(id, ":")
+	if !ok || len(rest) < 22 {
+		return id
+	}
+	return cause + rest[22:]
+}
+
+// id is the effect's of such a text.
+func (s *shop) id(text string) string {
+	s.t.Helper()
+	due, err := s.mails.Due(time.Now().Add(1000*time.Hour), effect.Options{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range s.mails.Parked() {
+		due = append(due, e.Effect)
+	}
+	for _, e := range due {
+		if named(e.ID, e.Cause.String()) == text {
+			return e.ID
+		}
+	}
+	return text // there is none
 }
 
 func newPost() *post { return &post{news: make(chan struct{}, 1000)} }
 
 func (p *post) send(ctx context.Context, e effect.Effect[mail]) error {
 	p.mu.Lock()
-	p.sent = append(p.sent, e.ID)
+	p.sent = append(p.sent, named(e.ID, e.Cause.String()))
 	fail := p.fail
 	p.mu.Unlock()
 	p.news <- struct{}{}
@@ -143,7 +172,7 @@ func (s *shop) outcomes(n int) (out []string) {
 			s.t.Fatalf("behind %q: %v", out, err)
 		}
 		if e.Type != "marked" {
-			out, last = append(out, e.Key+" "+e.Type), e.Position()
+			out, last = append(out, named(e.Key, e.Header("Effect-Cause"))+" "+e.Type), e.Position()
 			if len(out) == n {
 				break
 			}
@@ -230,7 +259,7 @@ func TestFailuresAreRetriedAndParked(t *testing.T) {
 	s.close()
 	s = openShop(t, log, 1)
 	parked := s.mails.Parked()
-	if len(parked) != 3 || parked[0].ID != "orders@1.0" || parked[0].Intent.To != "ada" || parked[0].Error != errAway.Error() || s.mails.Pending() != 0 {
+	if len(parked) != 3 || parked[0].ID != s.id("orders@1.0") || parked[0].Intent.To != "ada" || parked[0].Error != errAway.Error() || s.mails.Pending() != 0 {
 		t.Fatalf("parked: %+v", parked)
 	}
 	ctx := logtest.Context(t)
@@ -238,18 +267,18 @@ func TestFailuresAreRetriedAndParked(t *testing.T) {
 	p.fail = nil
 	p.mu.Unlock()
 	s.run(p, effect.Options{Attempts: 3})
-	if err := s.mails.Retry(ctx, "orders@1.0", "ops"); err != nil {
+	if err := s.mails.Retry(ctx, s.id("orders@1.0"), "ops"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.mails.Drop(ctx, "orders@2.0", "ops"); err != nil {
+	if err := s.mails.Drop(ctx, s.id("orders@2.0"), "ops"); err != nil {
 		t.Fatal(err)
 	}
 	s.outcomes(12) // retried, dropped, done
-	if parked := s.mails.Parked(); len(parked) != 1 || parked[0].ID != "orders@3.0" || s.mails.Pending() != 0 {
+	if parked := s.mails.Parked(); len(parked) != 1 || parked[0].ID != s.id("orders@3.0") || s.mails.Pending() != 0 {
 		t.Errorf("left: %+v", parked)
 	}
 	for _, id := range []string{"orders@1.0", "orders@2.0", "orders@77.0"} {
-		if err := s.mails.Retry(ctx, id, "ops"); !errors.Is(err, effect.ErrNotParked) {
+		if err := s.mails.Retry(ctx, s.id(id), "ops"); !errors.Is(err, effect.ErrNotParked) {
 			t.Errorf("%s: got %v", id, err)
 		}
 	}

@@ -35,7 +35,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer rt.Close()
-	if _, err := orders.Append(ctx, "ada", eventlog.ExpectAny, Placed{"tea"}); err != nil {
+	if _, err := orders.AppendDraft(ctx, eventlog.Draft{Key: "ada", ID: "order-7", Events: []any{Placed{"tea"}}}); err != nil {
 		log.Fatal(err)
 	}
 	err = mails.Run(ctx, func(ctx context.Context, e effect.Effect[string]) error {
@@ -45,6 +45,6 @@ func Example() {
 	}, effect.Options{})
 	fmt.Println(err)
 	// Output:
-	// orders@1.0 ada: your tea is on its way
+	// mails:sVF8QLrZpOVbLdIn2mmQFQ.0 ada: your tea is on its way
 	// <nil>
 }

@@ -35,8 +35,8 @@ func TestTakeOverWithFeedsInAnotherOrder(t *testing.T) {
 	}
 	both := []eventlog.Commit{commit(payments, paid{}), commit(parcels, packed{})}
 	for id, order := range map[string][]eventlog.Commit{
-		"parcels@1/both/ada":  both,
-		"payments@1/both/ada": {both[1], both[0]},
+		"ship:" + causeHash("offline", "parcels", "ada", "parcels@1") + "/both/ada":   both,
+		"ship:" + causeHash("offline", "payments", "ada", "payments@1") + "/both/ada": {both[1], both[0]},
 	} {
 		count := projection.NewTable[string, int]("both")
 		projection.On(count, payments, func(tx *projection.Tx[string, int], e eventlog.Event, _ paid) error {
@@ -74,7 +74,7 @@ func TestTakeOverWithFeedsInAnotherOrder(t *testing.T) {
 			payments, parcels uint64
 			passed            bool
 		}{{0, 0, false}, {1, 0, false}, {0, 1, false}, {1, 1, true}} {
-			run := &runner[string]{o: o, mark: marking{from: map[string]uint64{"payments": c.payments, "parcels": c.parcels}}}
+			run := &runner[string]{o: o, mark: marking{from: map[string]uint64{"payments": c.payments, "parcels": c.parcels}, until: row.Time}}
 			if got := run.passed(id, &row); got != c.passed {
 				t.Errorf("%s, ended up to %+v: passed is %v", id, c, got)
 			}
@@ -85,7 +85,7 @@ func TestTakeOverWithFeedsInAnotherOrder(t *testing.T) {
 			row.Last = 0
 		}
 		o.forget(id) // as of a snapshot: its own commit decides
-		if run := (&runner[string]{o: o, mark: marking{from: map[string]uint64{row.Feed: 1}}}); !run.passed(id, &row) {
+		if run := (&runner[string]{o: o, mark: marking{from: map[string]uint64{row.Feed: 1}, until: row.Time}}); !run.passed(id, &row) {
 			t.Errorf("%s from a snapshot isn't passed", id)
 		}
 	}

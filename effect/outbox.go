@@ -2,15 +2,11 @@ package effect
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"reflect"
-	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
@@ -29,6 +25,12 @@ type Outbox[I any] struct {
 	table    *projection.Table[string, record[I]]
 	outcomes *eventlog.Feed
 	tx       Tx[I]
+
+	app   string
+	forms atomic.Pointer[forms] // of IDs; nil: the row of the marks says it
+	// renames are the IDs that effects will have once it is known which events
+	// keep IDs of the first form; the unit's goroutine has them.
+	renames map[string]string
 
 	mu     sync.Mutex
 	stated map[string]map[string]uint64 // see note
@@ -51,11 +53,17 @@ func New[I any](ctx context.Context, log *eventlog.Log, name string, version uin
 	if err != nil {
 		return nil, fmt.Errorf("effect: outbox %q: %w", name, err)
 	}
-	return newOutbox[I](log, feed, name, version), nil
+	forms, err := findForms(ctx, feed)
+	if err != nil {
+		return nil, fmt.Errorf("effect: outbox %q: its IDs: %w", name, err)
+	}
+	o := newOutbox[I](log, log.App(), feed, name, version)
+	o.forms.Store(forms)
+	return o, nil
 }
 
-func newOutbox[I any](log *eventlog.Log, outcomes *eventlog.Feed, name string, version uint64) *Outbox[I] {
-	o := &Outbox[I]{name: name, log: log, version: version, outcomes: outcomes}
+func newOutbox[I any](log *eventlog.Log, app string, outcomes *eventlog.Feed, name string, version uint64) *Outbox[I] {
+	o := &Outbox[I]{name: name, log: log, app: app, version: version, outcomes: outcomes, renames: make(map[string]string)}
 	o.table = projection.NewTable[string, record[I]](name, projection.Version(version))
 	o.Projection = o.table
 	o.follow()
@@ -109,33 +117,48 @@ func (o *Outbox[I]) statedAt(id string, r *record[I]) map[string]uint64 {
 }
 
 func (o *Outbox[I]) forget(id string) {
+	delete(o.renames, id)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.stated, id)
+}
+
+// move keeps what note has of an effect under its new ID.
+func (o *Outbox[I]) move(id, now string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if at, ok := o.stated[id]; ok {
+		o.stated[now] = at
+		delete(o.stated, id)
+	}
 }
 
 // Tx is how a handler states intents. It is valid while the handler runs.
 type Tx[I any] struct {
 	o     *Outbox[I]
 	tx    *projection.Tx[string, record[I]]
-	id    string // what the intents' IDs begin with
-	key   string
-	cause projection.Cause
-	err   error
+	event eventlog.Event // that is handled, or
+	table string         // whose change is,
+	// rowKey being the token of the changed key.
+	rowKey string
+	key    string
+	cause  projection.Cause
+	err    error
 }
 
 // Want states an intent. The name tells it from others that are stated for the
 // same event; it may be empty for one. The effect's ID is made of the event's
-// position and the name: the same whenever and wherever the event is handled.
+// identity and the name: the same whenever and wherever the event is handled.
 func (t *Tx[I]) Want(name string, intent I) { t.WantAt(name, time.Time{}, intent) }
 
 // WantAt is Want for an effect that isn't carried out before a time, such as
 // e.Time.Add(time.Hour): a durable timer. Take the time from the event, and
 // never from a clock.
 func (t *Tx[I]) WantAt(name string, notBefore time.Time, intent I) {
-	id := t.id
-	if name != "" {
-		id += "/" + token(name)
+	id, later, err := t.ids(name)
+	if err != nil {
+		t.err = err
+		return
 	}
 	r, _ := t.tx.Get(id)
 	switch {
@@ -149,45 +172,24 @@ func (t *Tx[I]) WantAt(name string, notBefore time.Time, intent I) {
 	r.Intent, r.Stated, r.Key, r.NotBefore = intent, true, t.key, notBefore
 	r.Feed, r.Seq, r.Time = t.cause.Feed, t.cause.Seq, t.cause.Time
 	t.tx.Put(id, r)
+	if later != "" {
+		t.o.renames[id] = later
+	}
 	if r.Last == 0 {
 		t.o.note(id, t.cause)
 	}
 }
 
-// token makes a part of an ID that headers and subjects can hold; different
-// ones of different texts.
-func token(s string) string {
-	if t := url.PathEscape(s); len(t) <= 48 && !strings.HasPrefix(t, "sha-") {
-		return t
+// ids is an intent's ID, and the one that it may get later (forms.go).
+func (t *Tx[I]) ids(name string) (id, later string, err error) {
+	f, err := t.o.formsNow(func() record[I] { return t.tx.Value(markKey) })
+	switch {
+	case err != nil || !f.first(t.cause.Feed, t.cause.Seq, t.cause.Time):
+		return t.id(name), "", err
+	case f.known:
+		return t.firstID(name), "", nil
 	}
-	h := sha256.Sum256([]byte(s))
-	return "sha-" + hex.EncodeToString(h[:16])
-}
-
-// keyToken makes a part of an ID of a table's key: of its text, without its
-// methods, where it is one or a number, else of what is stored of it.
-func keyToken[K comparable](key K) (string, error) {
-	switch v := reflect.ValueOf(key); {
-	case v.Kind() == reflect.String:
-		return token(v.String()), nil
-	case v.CanInt():
-		return strconv.FormatInt(v.Int(), 10), nil
-	case v.CanUint():
-		return strconv.FormatUint(v.Uint(), 10), nil
-	}
-	b, err := eventlog.MsgPack.Append(nil, &key)
-	return token(string(b)), err
-}
-
-// eventID is what the IDs of an event's intents begin with. It doesn't change
-// when the event's neighbours in its commit get upcasters.
-func eventID(e eventlog.Event) string {
-	index, sub := e.Stored()
-	id := fmt.Sprintf("%s@%d.%d", e.Feed, e.Seq, index)
-	if sub > 0 {
-		id += fmt.Sprintf("~%d", sub)
-	}
-	return id
+	return t.firstID(name), t.id(name), nil
 }
 
 // On lets events of a type state effects. For fn, the duties of a handler
@@ -198,7 +200,7 @@ func On[I, D any](o *Outbox[I], feed *eventlog.Feed, fn func(tx *Tx[I], e eventl
 		return
 	}
 	projection.On(o.table, feed, func(tx *projection.Tx[string, record[I]], e eventlog.Event, d D) error {
-		o.tx = Tx[I]{o: o, tx: tx, id: eventID(e), key: e.Key, cause: projection.Cause{Feed: e.Feed, Seq: e.Seq, Time: e.Time}}
+		o.tx = Tx[I]{o: o, tx: tx, event: e, key: e.Key, cause: projection.Cause{Feed: e.Feed, Seq: e.Seq, Time: e.Time}}
 		return errors.Join(fn(&o.tx, e, d), o.tx.err)
 	})
 }
@@ -219,7 +221,7 @@ func OnChange[I any, K comparable, V any](o *Outbox[I], src projection.Relation[
 		if err != nil {
 			return fmt.Errorf("effect: key %+v: %w", c.Key, err)
 		}
-		o.tx = Tx[I]{o: o, tx: tx, id: fmt.Sprintf("%s@%d/%s/%s", c.Cause.Feed, c.Cause.Seq, src.Name(), key), key: c.Cause.Key, cause: c.Cause}
+		o.tx = Tx[I]{o: o, tx: tx, table: src.Name(), rowKey: key, key: c.Cause.Key, cause: c.Cause}
 		return errors.Join(fn(&o.tx, c), o.tx.err)
 	})
 }

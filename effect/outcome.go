@@ -34,15 +34,33 @@ type (
 	// behind which another version of the outbox had already gone.
 	Passed struct{ Version uint64 }
 	// Marked says how far a version's effects are ended: all that were stated
-	// for commits up to At. It carries out what was stated behind From.
+	// for commits up to At that were stored before this event. It carries out
+	// what was stated after From.
 	Marked struct {
 		Version  uint64
 		From, At map[string]uint64 // by feed
+		// IDs says which events' effects have IDs that begin with a position:
+		// "" for all, "2" for none, else up to where. It is what an upgrade needs.
+		IDs string
 	}
+	// Identified is recorded once by an outbox whose IDs began with positions,
+	// when later ones get others. A program that doesn't know those stops here.
+	Identified struct{}
 )
 
-// markKey is the key of the marks; IDs of effects have an '@'.
-const markKey = "marks"
+// The keys of events that are of no effect; IDs of effects have a ':' or '@'.
+const (
+	markKey       = "marks"
+	identifiedKey = "ids"
+)
+
+// marked is a mark in its row: what Marked had first. More in it would be
+// another type of rows, for which no snapshot of before counts; so what IDs
+// says is in the row's Error.
+type marked struct {
+	Version  uint64
+	From, At map[string]uint64
+}
 
 // status is where an effect stands.
 type status uint8
@@ -69,7 +87,7 @@ type record[I any] struct {
 	Error     string
 	Since     time.Time // of the last outcome
 	Last      uint64    // sequence of the last outcome; 0 for none
-	Mark      *Marked   // of markKey
+	Mark      *marked   // of markKey
 }
 
 // outcomeTypes are those of the feed.
@@ -77,7 +95,7 @@ func outcomeTypes() []eventlog.FeedOption {
 	return []eventlog.FeedOption{
 		eventlog.Type[Done]("done"), eventlog.Type[Failed]("failed"), eventlog.Type[GaveUp]("gave-up"),
 		eventlog.Type[Retried]("retried"), eventlog.Type[Dropped]("dropped"), eventlog.Type[Passed]("passed"),
-		eventlog.Type[Marked]("marked"),
+		eventlog.Type[Marked]("marked"), eventlog.Type[Identified]("identified"),
 	}
 }
 
@@ -89,7 +107,19 @@ func (o *Outbox[I]) follow() {
 	handle(o, func(r *record[I], d Failed) { r.Attempts, r.Error = d.Attempts, d.Error })
 	handle(o, func(r *record[I], d GaveUp) { r.Status, r.Attempts, r.Error = parked, d.Attempts, d.Error })
 	handle(o, func(r *record[I], _ Retried) { r.Status, r.Attempts, r.Error = pending, 0, "" })
-	handle(o, func(r *record[I], m Marked) { r.Mark = &m })
+	projection.On(o.table, o.outcomes, func(tx *projection.Tx[string, record[I]], e eventlog.Event, m Marked) error {
+		now, err := parseForms(m.IDs)
+		if err != nil {
+			return err
+		}
+		if was := o.forms.Load(); now.known && (was == nil || !was.known || len(o.renames) > 0) {
+			o.rename(tx, now)
+		}
+		tx.Put(e.Key, record[I]{
+			Mark: &marked{Version: m.Version, From: m.From, At: m.At}, Error: m.IDs, Last: e.Seq, Since: e.Time,
+		})
+		return nil
+	})
 }
 
 func handle[I, D any](o *Outbox[I], change func(*record[I], D)) {
@@ -113,8 +143,11 @@ const recordRounds = 5
 
 // record appends an outcome behind the one that is known. A conflict says that
 // somebody else has recorded one.
-func (o *Outbox[I]) record(ctx context.Context, id string, last uint64, outcome any) (eventlog.Position, error) {
+func (o *Outbox[I]) record(ctx context.Context, id string, last uint64, outcome any, cause eventlog.Position) (eventlog.Position, error) {
 	d := eventlog.Draft{Key: id, Expect: eventlog.ExpectSeq(last), Events: []any{outcome}}
+	if cause.Seq > 0 {
+		d.Header = map[string]string{causeHeader: causeText(cause.Feed, cause.Seq)}
+	}
 	for n := 1; ; n++ {
 		at, err := o.outcomes.AppendDraft(ctx, d)
 		if err == nil {

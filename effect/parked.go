@@ -65,7 +65,7 @@ func (o *Outbox[I]) decide(ctx context.Context, id string, outcome any) error {
 	if !ok || r.Status != parked {
 		return fmt.Errorf("effect: %s: %w", id, ErrNotParked)
 	}
-	at, err := o.record(ctx, id, r.Last, outcome)
+	at, err := o.record(ctx, id, r.Last, outcome, eventlog.Position{Feed: r.Feed, Seq: r.Seq})
 	if errors.Is(err, eventlog.ErrConflict) {
 		return fmt.Errorf("effect: %s: %w any more: %w", id, ErrNotParked, err)
 	}

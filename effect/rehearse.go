@@ -24,7 +24,9 @@ func Offline[I any](name string, version uint64) (*Outbox[I], error) {
 	if err != nil {
 		return nil, fmt.Errorf("effect: outbox %q: %w: %w", name, ErrInvalid, err)
 	}
-	return newOutbox[I](nil, feed, name, version), nil
+	o := newOutbox[I](nil, "offline", feed, name, version)
+	o.forms.Store(&forms{known: true})
+	return o, nil
 }
 
 // Stated lists the effects that a commit stated, or would state: of an

@@ -44,6 +44,7 @@ func TestOutcomesBeforeTheirIntents(t *testing.T) {
 		"dropped": {[]any{gaveUp, effect.Dropped{By: "ops"}}, 0, 0, 0, 0},
 	} {
 		var want string
+		id := idOf(t, orders)
 		for intent := range len(c.outcomes) + 1 { // so many come before it
 			o, err := effect.Offline[mail]("mails", 1)
 			if err != nil {
@@ -76,7 +77,7 @@ func TestOutcomesBeforeTheirIntents(t *testing.T) {
 					}
 				}
 				if i < len(c.outcomes) {
-					if n := apply(o.Outcomes(), "orders@1.0", i+1, c.outcomes[i]); n != 0 {
+					if n := apply(o.Outcomes(), id, i+1, c.outcomes[i]); n != 0 {
 						t.Errorf("%s: outcome %d states %d", name, i, n)
 					}
 				}
@@ -148,4 +149,29 @@ func TestTakeOverWaitsForOutcomes(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// idOf is the ID of mails' effect for the first order, of ada.
+func idOf(t *testing.T, orders *eventlog.Feed) string {
+	t.Helper()
+	o, err := effect.Offline[mail]("mails", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	effect.On(o, orders, func(tx *effect.Tx[mail], _ eventlog.Event, _ Placed) error {
+		tx.Want("", mail{})
+		return nil
+	})
+	r, err := projection.Rehearse(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := orders.Rehearse(eventlog.Draft{Key: "ada", Events: []any{Placed{"tea"}}}, 1, time.Unix(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	return idsOf(t, o)[0]
 }

@@ -140,9 +140,15 @@ func (r *runner[I]) run(ctx context.Context) error {
 			}
 		}
 	}()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		r.tellOrphans(wctx)
+	}()
 	err := r.loop(ctx, deltas, ended)
 	stop()
 	_ = w.Close()
+	<-told
 	for ; r.running > 0; r.running-- {
 		r.last = max(r.last, (<-r.results).at)
 	}
@@ -242,7 +248,7 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (at uint64, again time.
 		}
 		outcome = outcomeOf(row.Attempts+1, err, r.opts.Attempts)
 	}
-	return r.settle(ctx, j, outcome)
+	return r.settle(ctx, j, outcome, eventlog.Position{Feed: row.Feed, Seq: row.Seq})
 }
 
 // durable brings to the disk all that the outbox's state follows from, where
@@ -265,10 +271,10 @@ func (r *runner[I]) durable(ctx context.Context) error {
 // settle records an outcome. Where that fails it is tried again for as long as
 // the lease is held: carrying the effect out once more would be worse. What was
 // carried out is recorded also when the lease or ctx has ended, in one try.
-func (r *runner[I]) settle(ctx context.Context, j *job, outcome any) (at uint64, again time.Duration) {
+func (r *runner[I]) settle(ctx context.Context, j *job, outcome any, cause eventlog.Position) (at uint64, again time.Duration) {
 	for n := 1; ; n++ {
 		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
-		pos, err := r.o.record(wctx, j.id, j.last, outcome)
+		pos, err := r.o.record(wctx, j.id, j.last, outcome, cause)
 		cancel()
 		if err == nil || errors.Is(err, eventlog.ErrConflict) { // another one has recorded its end
 			return pos.Seq, 0

@@ -3,6 +3,7 @@ package effect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,6 +12,11 @@ import (
 	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/projection"
 )
+
+// idOf is the ID of ship's effect for a payment of ada's.
+func idOf(seq int) string {
+	return "ship:" + causeHash("offline", "payments", "ada", fmt.Sprintf("payments@%d", seq)) + ".0"
+}
 
 // offline is a runner of an outbox without a log, whose table has an effect for
 // each payment, and what these outcomes came to.
@@ -66,9 +72,9 @@ type outcomeOn struct {
 // to the change that is on its way.
 func TestAttemptIsOfThePresentState(t *testing.T) {
 	r, tried := offline(t, 3,
-		outcomeOn{"payments@1.0", Done{}}, outcomeOn{"payments@2.0", GaveUp{}}, outcomeOn{"payments@3.0", Failed{Attempts: 1}})
+		outcomeOn{idOf(1), Done{}}, outcomeOn{idOf(2), GaveUp{}}, outcomeOn{idOf(3), Failed{Attempts: 1}})
 	for _, j := range []job{
-		{id: "payments@1.0"}, {id: "payments@1.0", last: 1}, {id: "payments@2.0", last: 2}, {id: "payments@3.0"}, {id: "payments@4.0"},
+		{id: idOf(1)}, {id: idOf(1), last: 1}, {id: idOf(2), last: 2}, {id: idOf(3)}, {id: idOf(4)},
 	} {
 		if at, again := r.attempt(t.Context(), &j); at != 0 || again != 0 || tried() != 0 {
 			t.Errorf("%+v: recorded at %d, again in %v, tried %d times", j, at, again, tried())
@@ -159,7 +165,7 @@ func TestOutcomesArePassedOver(t *testing.T) {
 		key   string
 		seq   uint64
 		event any
-	}{{payments, "ada", 1, paid{}}, {o.outcomes, "payments@1.0", 1, Failed{}}, {payments, "ada", 2, paid{}}} {
+	}{{payments, "ada", 1, paid{}}, {o.outcomes, idOf(1), 1, Failed{}}, {payments, "ada", 2, paid{}}} {
 		c, err := d.feed.Rehearse(eventlog.Draft{Key: d.key, Events: []any{d.event}}, d.seq, time.Unix(0, 0))
 		if err == nil {
 			_, err = re.Apply(c)
@@ -171,9 +177,9 @@ func TestOutcomesArePassedOver(t *testing.T) {
 	if len(o.stated) > 0 {
 		t.Errorf("more is kept than the rows say: %v", o.stated)
 	}
-	row, _ := o.table.Get("payments@2.0")
-	run := &runner[string]{o: o, mark: marking{from: map[string]uint64{"payments": 2}}}
-	if !run.passed("payments@2.0", &row) {
+	row, _ := o.table.Get(idOf(2))
+	run := &runner[string]{o: o, mark: marking{from: map[string]uint64{"payments": 2}, until: row.Time}}
+	if !run.passed(idOf(2), &row) {
 		t.Error("what is stated behind an outcome isn't passed over")
 	}
 }
@@ -232,7 +238,7 @@ func TestRecordFindsOrIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, last := range map[string]uint64{"a": 0, "b": 7} {
-		at, err := o.record(unanswered{ctx, new(bool)}, id, last, Done{})
+		at, err := o.record(unanswered{ctx, new(bool)}, id, last, Done{}, eventlog.Position{})
 		if last == 0 && (err != nil || at.Seq != 1) || last > 0 && !errors.Is(err, eventlog.ErrConflict) {
 			t.Errorf("behind %d: recorded at %v, %v", last, at, err)
 		}

@@ -74,10 +74,10 @@ func TestTrimmedOutcomes(t *testing.T) {
 	if st, err := feed.Trim(ctx, at.Seq); err != nil || st.Messages != 1 {
 		t.Fatal(st, err)
 	}
-	if err := s.mails.Retry(ctx, "orders@2.0", "ops"); err != nil {
+	if err := s.mails.Retry(ctx, s.id("orders@2.0"), "ops"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.mails.Drop(ctx, "orders@3.0", "ops"); err != nil {
+	if err := s.mails.Drop(ctx, s.id("orders@3.0"), "ops"); err != nil {
 		t.Fatal(err)
 	}
 	p.fail = nil
@@ -89,7 +89,7 @@ func TestTrimmedOutcomes(t *testing.T) {
 			t.Fatal(err)
 		}
 		at = e.Position()
-		if done[e.Key+" "+e.Type]++; done["orders@1.0 done"]+done["orders@2.0 done"]+done["orders@4.0 done"] == 3 {
+		if done[named(e.Key, e.Header("Effect-Cause"))+" "+e.Type]++; done["orders@1.0 done"]+done["orders@2.0 done"]+done["orders@4.0 done"] == 3 {
 			break
 		}
 	}
@@ -164,11 +164,14 @@ func TestAnotherEndIsTheOne(t *testing.T) {
 			t.Errorf("%d at once", n)
 		}
 		defer atOnce.Add(-1)
-		_, err := s.mails.Outcomes().Append(ctx, e.ID, eventlog.ExpectNew, effect.Dropped{By: "another one"})
+		_, err := s.mails.Outcomes().AppendDraft(ctx, eventlog.Draft{
+			Key: e.ID, Expect: eventlog.ExpectNew, Events: []any{effect.Dropped{By: "another one"}},
+			Header: map[string]string{"Effect-Cause": e.Cause.String()},
+		})
 		return err
 	}
 	s.order("ada", "bob", "cy")
-	if err := s.mails.Retry(ctx, "orders@1.0", "ops"); !errors.Is(err, effect.ErrNotParked) {
+	if err := s.mails.Retry(ctx, s.id("orders@1.0"), "ops"); !errors.Is(err, effect.ErrNotParked) {
 		t.Errorf("got %v", err)
 	}
 	s.run(p, effect.Options{Parallel: 1})

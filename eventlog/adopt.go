@@ -216,7 +216,7 @@ func (a *adoption) decode(f *Feed, c *Commit, m *message) error {
 		id = fmt.Sprintf("%s@%d", f.name, m.seq)
 	}
 	c.Feed, c.Seq, c.Time, c.Key, c.ID = f.name, m.seq, m.time(), key, id
-	c.msg, c.reg, c.codec, c.evolved = *m, f.reg, lay.Codec, nil
+	c.msg, c.reg, c.codec, c.evolved, c.unnamed = *m, f.reg, lay.Codec, nil, true
 	c.parts = append(c.parts[:0], part{typ: typ, data: m.data})
 	if ev := f.reg.evolution; ev != nil {
 		ev.apply(c)

@@ -89,7 +89,7 @@ func (d *decoder) decode(c *Commit, m *message) error {
 		}
 	}
 	c.Feed, c.Seq, c.Time, c.Key, c.ID = f.name, m.seq, m.time(), key, d.id(h.id, m.seq)
-	c.msg, c.reg, c.codec, c.parts, c.evolved = *m, f.reg, codec, parts, nil
+	c.msg, c.reg, c.codec, c.parts, c.evolved, c.unnamed = *m, f.reg, codec, parts, nil, len(h.id) == 0
 	if ev := f.reg.evolution; ev != nil {
 		ev.apply(c)
 	}

@@ -45,6 +45,8 @@ type Commit struct {
 	parts []part
 	// evolved is nil where the events are read as they were stored.
 	evolved *evolved
+	// unnamed: ID isn't one of ours; see Identity.
+	unnamed bool
 }
 
 // part is one event inside a commit's payload.

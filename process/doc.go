@@ -13,7 +13,7 @@
 //
 // # What it guarantees
 //
-//   - A reaction is in the log once: its identity is the position of the event
+//   - A reaction is in the log once: its identity is made of that of the event
 //     that it reacts to. Neither a crash at any moment, nor a replay, nor a
 //     second process appends it again.
 //   - A timer fires once, not before its time, also after restarts. What it

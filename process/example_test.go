@@ -46,8 +46,8 @@ func Example() {
 	defer rt.Close()
 	ran := make(chan error)
 	go func() { ran <- p.Run(ctx, effect.Options{}) }()
-	for range 2 {
-		if _, err := orders.Append(ctx, "order-7", eventlog.ExpectAny, Paid{}); err != nil {
+	for _, id := range []string{"payment-1", "payment-2"} {
+		if _, err := orders.AppendDraft(ctx, eventlog.Draft{Key: "order-7", ID: id, Events: []any{Paid{}}}); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -62,6 +62,6 @@ func Example() {
 	cancel()
 	fmt.Println(<-ran)
 	// Output:
-	// requested order-7 because of orders@1 behind orders=1 <nil>
+	// requested order-7 because of payment-1 behind orders=1 <nil>
 	// <nil>
 }

@@ -14,6 +14,7 @@ type stepping struct {
 	off     bool               // the node doesn't take part: it stopped, or doesn't read the feed
 	applied uint64             // events, in this batch
 	moved   bool               // the present step changed it
+	commit  *eventlog.Commit   // that the node handles; nil between two
 	stop    *StoppedError
 }
 
@@ -154,6 +155,7 @@ func (g *group) pass(f *eventlog.Feed, n *node, run []eventlog.Commit) error {
 // apply lets one node handle a commit and what it changed in front of it.
 func (g *group) apply(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
 	g.up = nil
+	n.step.commit = c
 	if err := n.events(f, c, &g.event); err != nil {
 		return err
 	}
@@ -165,6 +167,7 @@ func (g *group) apply(f *eventlog.Feed, n *node, c *eventlog.Commit) error {
 			}
 		}
 	}
+	n.step.commit = nil
 	return n.state.misused()
 }
 

@@ -1,6 +1,10 @@
 package projection
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/tidemark-es/tidemark/eventlog"
+)
 
 // Tx is how a handler reads and changes its table. It sees what earlier
 // events of the same commit changed. All of a commit's changes become
@@ -28,6 +32,17 @@ func (x *Tx[K, V]) Value(key K) V {
 
 // Len is the number of keys.
 func (x *Tx[K, V]) Len() int { return len(x.t.rows) }
+
+// Commit is the commit that the handler's event, or change, is of. Like an
+// event's Data it is lent: valid while the handler runs. It is nil where the
+// table is built from another one's rows (Cause.Rebuild), and for a handler of
+// a Partitioned table's events, which has the event.
+func (x *Tx[K, V]) Commit() *eventlog.Commit {
+	if !x.live {
+		return nil
+	}
+	return x.t.n.step.commit
+}
 
 // Put sets a key's value. The table keeps v: don't change what it points to.
 // Times in it are put in UTC, as they come back from a snapshot.

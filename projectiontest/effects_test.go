@@ -88,7 +88,7 @@ func TestEffectsInTheKit(t *testing.T) {
 	k.At(projectiontest.Epoch.Add(2 * time.Hour))
 	projectiontest.Carry(k, outbox, send, opts).Then(effect.Done{Attempts: 3}).
 		Then(projectiontest.Waiting(outbox, 1, 0))
-	if len(seen) != 3 || seen[0].ID != "orders@2.0" || seen[2].ID != seen[0].ID || seen[2].Attempt != 3 {
+	if len(seen) != 3 || seen[0].ID != "mails:Gud1gK2ocNqFfNDj3o0DIw.0" || seen[2].ID != seen[0].ID || seen[2].Attempt != 3 {
 		t.Errorf("attempts %+v", seen)
 	}
 	k.At(projectiontest.Epoch.AddDate(0, 0, 7))
