@@ -121,7 +121,7 @@ func TestKilledEffects(t *testing.T) {
 	for _, r := range all {
 		r.p.Kill()
 		for _, line := range r.out.lines() {
-			if strings.HasPrefix(line, "orders@") {
+			if strings.HasPrefix(line, "letters:") {
 				sent[line], carried = true, carried+1
 			}
 		}
