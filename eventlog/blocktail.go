@@ -45,12 +45,13 @@ const (
 
 // openEnd is the source for the end of the log.
 func (f *Feed) openEnd(ctx context.Context, after uint64, known mark) (markedSource, error) {
-	t, err := f.openTail(ctx, after, known, "", true)
+	s, err := f.openProven(ctx, after, known, "", true)
 	if err != nil {
 		return nil, err
 	}
-	if f.log.embedded == nil || f.log.opts.Memory || f.adopted != nil {
-		return t, nil
+	t, believed := s.(*tail)
+	if !believed || f.log.embedded == nil || f.log.opts.Memory || f.adopted != nil {
+		return s, nil
 	}
 	return f.newBlockTail(t), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -21,6 +22,11 @@ import (
 // on by tail behind the last message that was delivered. Only the backup's
 // last entry says that it was whole.
 //
+// On a stream of several replicas a backup is what the leader has, for as long
+// as it leads: reading asks who does each second and at the end, compares a
+// message of each page since then where that has changed, and goes on by
+// leaderSource.
+//
 // Three goroutines share the work: the connection's takes chunks in, unpack
 // makes pages of them, and next lends pages out. Each chunk is acknowledged
 // when it is unpacked, so that no more than a window of them, and bulkPages
@@ -35,7 +41,9 @@ type bulk struct {
 	lent    *page     // being read
 	msgs    []message // lent from it
 	run     *bulkRun  // nil when it is over
-	tail    *tail     // nil until then
+	rest    source    // nil until then
+	marks   []mark    // on a stream of several replicas: of pages since the last look
+	looked  time.Time // when it was asked who leads
 }
 
 const (
@@ -59,6 +67,7 @@ type bulkRun struct {
 	wg     sync.WaitGroup
 	undeny func()
 	made   uint64 // the connection's reconnects at the start
+	term   term   // of the leader that makes it
 	credit int
 	queue  []*nats.Msg // taken in and not yet unpacked
 	paid   int         // of these, acknowledged
@@ -72,6 +81,7 @@ var (
 	errBulkLost   = errors.New("the connection was lost")
 	errBulkMissed = errors.New("a chunk was missed")
 	errBulkShort  = errors.New("it ended too early")
+	errBulkLeader = errors.New("another server leads the stream")
 )
 
 // openBulk begins to read behind a sequence. Where the server doesn't make a
@@ -139,6 +149,7 @@ func (r *bulkRun) start(ctx context.Context, after uint64, known mark, trimmed b
 	if err := r.f.recognise(ctx, known, st); err != nil {
 		return err
 	}
+	r.term = st.term
 	r.wg.Go(r.unpack)
 	return nil
 }
@@ -167,10 +178,19 @@ func (b *bulk) next(ctx context.Context) ([]message, error) {
 		if msgs := b.lend(); len(msgs) > 0 {
 			return msgs, nil
 		}
+		if err := b.look(ctx, false); err != nil || b.run == nil {
+			if err != nil {
+				return nil, err
+			}
+			break
+		}
 		select {
 		case p, open := <-b.run.pages:
 			if !open {
-				if b.handOver(ctx) {
+				if err := b.look(ctx, true); err != nil {
+					return nil, err
+				}
+				if b.run != nil && b.handOver(ctx, nil) {
 					return nil, nil // that was all, for now
 				}
 				break
@@ -182,7 +202,7 @@ func (b *bulk) next(ctx context.Context) ([]message, error) {
 			return nil, b.f.closedRead()
 		}
 	}
-	return b.tail.next(ctx)
+	return b.rest.next(ctx)
 }
 
 // lend lends out the next messages of the page, without those that the reader
@@ -215,21 +235,65 @@ func (b *bulk) lend() []message {
 		m := last.message(p.buf)
 		b.last = m.clone()
 	}
+	if b.f.replicated.Load() && b.last.seq == b.got {
+		b.marks = append(b.marks, markOf(&b.last))
+	}
 	b.run.giveBack(p)
 	return nil
 }
 
-// handOver goes on by tail, behind what was delivered, and says whether the
-// backup was whole.
-func (b *bulk) handOver(ctx context.Context) bool {
+// look asks, each second or at the end, whether the leader that makes the
+// backup still leads. Where it doesn't, the backup is over, and what was
+// returned since the last look must be what the leader has.
+func (b *bulk) look(ctx context.Context, end bool) error {
+	now := time.Now()
+	if b.looked.IsZero() {
+		b.looked = now
+	}
+	if !b.f.replicated.Load() || (!end && now.Sub(b.looked) < bulkTick) {
+		return nil
+	}
+	var st State
+	err := b.f.untilAvailable(ctx, func() (err error) {
+		if st, err = b.f.rangeCheck(ctx, b.got, b.trimmed); err == nil && st.term != b.run.term {
+			err = b.f.compareMarks(ctx, b.marks, st)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if st.term != b.run.term {
+		b.handOver(ctx, errBulkLeader)
+		return nil
+	}
+	b.looked, b.marks = now, b.marks[max(0, len(b.marks)-1):]
+	return nil
+}
+
+// handOver goes on by another source, behind what was delivered, and says
+// whether the backup was whole. Where err is given, it isn't used further.
+func (b *bulk) handOver(ctx context.Context, err error) bool {
 	r := b.run
 	b.run = nil
 	r.end()
+	if err != nil {
+		r.whole, r.err = false, err
+	}
 	if !r.whole {
 		b.f.noBulk(ctx, r.err)
 	}
-	b.tail = b.f.newTail(b.got, mark{}, "", b.trimmed)
-	b.tail.last = b.last
+	if b.f.replicated.Load() {
+		known := mark{}
+		if b.last.seq != 0 && b.last.seq == b.got {
+			known = markOf(&b.last)
+		}
+		b.rest = b.f.openLeader(b.got, known, math.MaxUint64, "", b.trimmed)
+		return r.whole
+	}
+	t := b.f.newTail(b.got, mark{}, "", b.trimmed)
+	t.last = b.last
+	b.rest = t
 	return r.whole
 }
 
@@ -239,7 +303,7 @@ func (b *bulk) close() {
 		b.run.end()
 		b.run = nil
 	}
-	if b.tail != nil {
-		b.tail.close()
+	if b.rest != nil {
+		b.rest.close()
 	}
 }

@@ -44,6 +44,8 @@ type Feed struct {
 	directOff   atomic.Bool            // this user may not ask for stored messages directly
 	resolve     time.Duration          // Options.ResolveTimeout, or less: see adopt
 	leaderURL   atomic.Pointer[string] // where the writer found the stream's leader, on servers elsewhere
+	replicated  atomic.Bool            // its stream has several replicas, and their leader's word counts alone
+	replicas    replicaFaults          // those that have another history
 
 	gaps    *feedGaps
 	keeper  *keeper

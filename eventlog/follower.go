@@ -95,7 +95,7 @@ func (s *follower) openOwn(ctx context.Context, last uint64) error {
 		default:
 		}
 	}
-	s.own = s.f.openHistory(s.at, s.m.known, last, s.filter, s.trimmed || s.filter != "")
+	s.own = s.f.openStored(s.at, s.m.known, last, s.filter, s.trimmed || s.filter != "")
 	return nil
 }
 
@@ -171,8 +171,17 @@ func (s *follower) ownEnded(ctx context.Context) error {
 		}
 		return nil
 	}
-	h, ok := s.own.(*history)
-	if !ok || h.tail != nil {
+	var end *uint64
+	enough := uint64(0) // how far from the log's end is near
+	switch own := s.own.(type) {
+	case *history:
+		if own.tail == nil {
+			end = &own.end
+		}
+	case *leaderSource: // it may be slower than what is appended
+		end, enough = &own.end, hubMessages/2
+	}
+	if end == nil {
 		s.near = true
 		return nil
 	}
@@ -181,7 +190,7 @@ func (s *follower) ownEnded(ctx context.Context) error {
 		return nil
 	}
 	if err == nil {
-		s.near, h.end = s.at >= st.Last, max(h.end, st.Last)
+		s.near, *end = s.at+enough >= st.Last, max(*end, st.Last)
 	}
 	return err
 }

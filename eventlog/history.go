@@ -39,6 +39,23 @@ type history struct {
 	made  uint64 // the connection's reconnects when the log was last recognised
 }
 
+// openStored reads what is there already, few messages or those of a key, behind
+// a sequence up to one that the leader has: by direct gets, or by the leader
+// alone where another server could answer those with another history.
+func (f *Feed) openStored(after uint64, known mark, end uint64, filter string, trimmed bool) source {
+	if f.manyAnswer() {
+		return f.openLeader(after, known, end, filter, trimmed)
+	}
+	return f.openHistory(after, known, end, filter, trimmed)
+}
+
+// manyAnswer says whether direct gets may be answered by another server than
+// the stream's leader: by other replicas, and by mirrors (mirror_direct) that
+// the cluster's servers may have.
+func (f *Feed) manyAnswer() bool {
+	return f.replicated.Load() || f.log.nc.ConnectedClusterName() != ""
+}
+
 // openHistory reads behind a sequence. Where known is given, the log must
 // still have that message when its server has been away.
 func (f *Feed) openHistory(after uint64, known mark, end uint64, filter string, trimmed bool) *history {

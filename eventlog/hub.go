@@ -54,6 +54,9 @@ type hubRun struct {
 	count  int         // of messages in the chunks
 	bytes  int
 
+	auditor  *auditor // nil where a replica can't differ from its leader
+	unlooked int      // messages since the auditor was woken
+
 	all   map[*member]struct{}            // followers of the whole feed
 	keyed map[string]map[*member]struct{} // followers of a key, by subject
 	// bounded are those of a key that end somewhere.
@@ -146,11 +149,16 @@ func (r *hubRun) read(ctx context.Context, after uint64, known mark) {
 		// Before anybody looks: ready isn't closed yet. What is trimmed can't be
 		// looked at, and goes by what the first one has read.
 		r.known = cmp.Or(src.mark(), known)
+		if p, ok := src.(*provenTail); ok {
+			r.audits(ctx, p, r.known)
+		}
 		close(r.ready)
 		err = r.pump(ctx, src)
 	}
 	r.h.mu.Lock()
-	r.err = err
+	if r.err == nil { // else the auditor has said why
+		r.err = err
+	}
 	if r.h.now == r {
 		r.h.now = nil
 	}
@@ -173,6 +181,9 @@ func (r *hubRun) pump(ctx context.Context, src source) error {
 			r.put(m)
 		}
 		r.tell(msgs)
+		if r.auditor != nil {
+			r.auditor.came(len(msgs))
+		}
 		r.h.mu.Unlock()
 	}
 }

@@ -182,7 +182,8 @@ func (f *Feed) Drift() []Drift {
 // Check asks the server whether the feed's stream is still the one that was
 // opened, with settings that keep its events. Errors: ErrMissing,
 // ErrRecreated, ErrUnsafe or ErrForeign (somebody changed its settings),
-// ErrLostTail (it ends below a commit that this handle was acknowledged), and
+// ErrLostTail (it ends below a commit that this handle was acknowledged),
+// ErrReplica (readers have found a server that keeps another history), and
 // those of State.
 func (f *Feed) Check(ctx context.Context) error {
 	if err := f.online(); err != nil {
@@ -199,7 +200,7 @@ func (f *Feed) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = refusalOf(f, f.Drift())
+	err = errors.Join(refusalOf(f, f.Drift()), f.replicas.err())
 	if acked > st.Last {
 		err = errors.Join(err, &RangeError{Feed: f.name, Want: acked, First: st.First, Last: st.Last, class: ErrLostTail})
 	}

@@ -114,7 +114,7 @@ func (f *Feed) openKey(ctx context.Context, after uint64, head message, end uint
 		}
 	}
 	k.keep = whole && end == head.seq && after < head.seq
-	k.rest = f.openHistory(after, mark{}, end, k.subject, true)
+	k.rest = f.openStored(after, mark{}, end, k.subject, true)
 	return k, nil
 }
 
@@ -126,7 +126,7 @@ type keyReader struct {
 	from    uint64
 	head    mark
 	cached  []message // not yet returned
-	rest    *history
+	rest    source
 	keep    bool      // the history is to be kept when it is complete
 	got     []message // of it
 	size    int

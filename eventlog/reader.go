@@ -89,7 +89,7 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 func (r *Reader) open(ctx context.Context, st State) (source, error) {
 	switch {
 	case strings.ContainsAny(r.filter, "*>"): // a key of an adopted feed
-		return r.f.openTail(ctx, r.cursor, mark{}, r.filter, r.cfg.trimmed)
+		return r.f.openProven(ctx, r.cursor, mark{}, r.filter, r.cfg.trimmed)
 	case r.cfg.follow && r.end > st.Last:
 		return r.f.openFollower(ctx, r.cursor, st.Last, r.filter, r.cfg.trimmed, r.end)
 	case r.cfg.keyed:

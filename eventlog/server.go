@@ -66,8 +66,18 @@ type State struct {
 	Bytes    uint64
 	Keys     uint64 // distinct keys, and distinct tags
 	LastTime time.Time
+	Leader   string // the server that leads the stream's cluster, and answers; "" where there is none
 
+	term   term   // of the leader
 	stored uint64 // the first sequence that has a message
+}
+
+// term is one leadership of a stream: a server that is elected again has
+// another one. Servers up to 2.11 don't say since when, so there a leader that
+// follows on itself isn't seen.
+type term struct {
+	leader string
+	since  int64 // Unix nanoseconds by the leader's clock; 0 where it isn't said
 }
 
 // State asks the leader of the feed's stream. A stream that is gone is a
@@ -80,7 +90,11 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 		Error   *jetstream.APIError    `json:"error"`
 		Created time.Time              `json:"created"`
 		Config  jetstream.StreamConfig `json:"config"`
-		State   struct {
+		Cluster struct {
+			Leader string    `json:"leader"`
+			Since  time.Time `json:"leader_since"`
+		} `json:"cluster"`
+		State struct {
 			Messages    uint64    `json:"messages"`
 			Bytes       uint64    `json:"bytes"`
 			FirstSeq    uint64    `json:"first_seq"`
@@ -110,7 +124,13 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 		Bytes:       resp.State.Bytes,
 		Keys:        resp.State.NumSubjects,
 		LastTime:    resp.State.LastTime,
+		Leader:      resp.Cluster.Leader,
+		term:        term{leader: resp.Cluster.Leader},
 	}
+	if since := resp.Cluster.Since; !since.IsZero() {
+		st.term.since = since.UnixNano()
+	}
+	f.replicated.Store(resp.Config.Replicas > 1)
 	if st.Messages == 0 {
 		// A stream that never held a message says 0 and one that was purged
 		// says last+1; the latter serves both.

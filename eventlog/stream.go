@@ -232,6 +232,7 @@ func (f *Feed) adopt(c jetstream.StreamConfig) {
 	// What is sent again must come while the stream still recognises it, and
 	// the stream may have been made with another window than ours.
 	f.resolve = min(f.log.opts.ResolveTimeout, c.Duplicates*2/3)
+	f.replicated.Store(c.Replicas > 1)
 	f.syncer.by, f.syncer.reason = f.log.howSynced(c)
 	f.keeper.look(c)
 }

@@ -42,6 +42,9 @@ type tail struct {
 	known   mark   // of a message that was read before; none where seq is 0
 
 	consumer string
+	server   string // that the consumer lives on; "" where it isn't said
+	times    int    // how often a consumer was made
+	floor    uint64 // the leader's last sequence after that
 	sub      *nats.Subscription
 	made     uint64 // the connection's reconnects when the consumer was made
 	undeny   func()
@@ -125,6 +128,7 @@ func (t *tail) start(ctx context.Context) (err error) {
 	if err := t.recognise(ctx, after, st); err != nil {
 		return err
 	}
+	t.times, t.floor = t.times+1, st.Last
 	t.ask()
 	return nil
 }
@@ -180,7 +184,10 @@ func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 	}
 	for {
 		try, over := context.WithTimeout(ctx, t.f.log.opts.RequestTimeout/10)
-		_, err := t.f.log.js.CreateConsumer(try, t.f.stream, config)
+		c, err := t.f.log.js.CreateConsumer(try, t.f.stream, config)
+		if t.server = ""; err == nil && c.CachedInfo().Cluster != nil {
+			t.server = c.CachedInfo().Cluster.Leader
+		}
 		unanswered := try.Err() != nil && ctx.Err() == nil
 		over()
 		if err == nil || !unanswered {
@@ -340,9 +347,12 @@ func (t *tail) pause() {
 	t.mu.Unlock()
 }
 
-func (t *tail) resume(last message) {
+func (t *tail) resume(last message) { t.resumeAt(last.seq, last) }
+
+// resumeAt is resume where last may not be known: its seq is 0 then.
+func (t *tail) resumeAt(at uint64, last message) {
 	t.mu.Lock()
-	t.got, t.last = last.seq, last
+	t.got, t.last = at, last
 	t.mu.Unlock()
 }
 

@@ -51,6 +51,18 @@ func (c *Cluster) URL() string {
 	return strings.Join(urls, ",")
 }
 
+// Restart starts servers that were stopped or killed, all at the same time,
+// since one alone of a cluster doesn't get ready, and returns when all are.
+func (c *Cluster) Restart(servers ...*Server) {
+	c.t.Helper()
+	for _, s := range servers {
+		s.launch()
+	}
+	for _, s := range servers {
+		s.awaitReady()
+	}
+}
+
 // awaitMetaLeader waits until the servers agree on who decides where streams
 // go. Until then a server accepts connections and answers nothing about
 // streams.

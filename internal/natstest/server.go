@@ -77,6 +77,11 @@ func (s *Server) StreamDir(stream string) string {
 	return filepath.Join(s.store, "jetstream", "$G", "streams", stream)
 }
 
+// StoreDir is where JetStream has its files: streams, consumers and the logs of
+// the cluster's groups. It may be copied, and replaced by a copy, while the
+// server is down.
+func (s *Server) StoreDir() string { return s.store }
+
 // launch starts the process without waiting for anything.
 func (s *Server) launch() {
 	s.t.Helper()
