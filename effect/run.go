@@ -236,6 +236,12 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (at uint64, again time.
 	}
 	outcome := any(Passed{Version: r.o.version})
 	if !r.passed(j.id, &row) {
+		if err := r.confirmed(ctx); err != nil && ctx.Err() == nil {
+			r.opts.Logger.Error().Err(err).Str("outbox", r.o.name).Str("effect", j.id).Msg("effect: the log's leader doesn't confirm what it follows from: it isn't carried out yet")
+			return 0, min(r.opts.Backoff, maxAway)
+		} else if err != nil {
+			return 0, r.opts.Backoff
+		}
 		if err := r.durable(ctx); err != nil && ctx.Err() != nil {
 			return 0, r.opts.Backoff
 		} else if err != nil {
@@ -262,6 +268,22 @@ func (r *runner[I]) durable(ctx context.Context) error {
 		}
 		err = feed.Sync(ctx, seq)
 		if e, ok := errors.AsType[*eventlog.SyncError](err); err != nil && (!ok || e.Err != nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirmed makes sure that what the outbox's state follows from is what the
+// log's leader has: on a cluster whose quorum was set back, an effect would else
+// be carried out for an event that is gone.
+func (r *runner[I]) confirmed(ctx context.Context) error {
+	for name := range r.o.table.At().All() {
+		feed, err := r.o.log.Opened(name)
+		if err != nil {
+			return err
+		}
+		if err := feed.Confirm(ctx); err != nil {
 			return err
 		}
 	}

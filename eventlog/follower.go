@@ -29,11 +29,12 @@ type follower struct {
 	last   message // the last one that was returned; valid until the next call
 }
 
-// openFollower follows behind a sequence; last is where the log ended a moment
-// ago, end where the reader will end.
-func (f *Feed) openFollower(ctx context.Context, after, last uint64, filter string, trimmed bool, end uint64) (source, error) {
+// openFollower follows behind a sequence, whose message the log must still have
+// where it is known; last is where the log ended a moment ago, end where the
+// reader will end.
+func (f *Feed) openFollower(ctx context.Context, after uint64, known mark, last uint64, filter string, trimmed bool, end uint64) (source, error) {
 	s := &follower{f: f, filter: filter, trimmed: trimmed, at: after}
-	s.m = member{subject: filter, end: end, wake: make(chan struct{}, 1)}
+	s.m = member{subject: filter, end: end, known: known, wake: make(chan struct{}, 1)}
 	if err := s.begin(ctx, last); err != nil {
 		s.close()
 		return nil, err

@@ -160,13 +160,29 @@ func (f *Feed) compareMarks(ctx context.Context, marks []mark, st State) error {
 			if st, err = f.State(ctx); err != nil {
 				return err
 			}
-			if marks[i].seq < st.First || (f.adopted != nil && marks[i].seq <= st.Last) {
-				continue // its owner may delete
+			if gone, err := f.mayBeGone(ctx, marks[i].seq, st); gone || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
 			}
 		}
 		return &RangeError{Feed: f.name, Want: marks[i].seq + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: m.seq != 0}
 	}
 	return nil
+}
+
+// mayBeGone says whether the leader doesn't have a message for another reason
+// than that its log is another: it was trimmed or erased, or its owner has
+// deleted it.
+func (f *Feed) mayBeGone(ctx context.Context, seq uint64, st State) (bool, error) {
+	if seq > st.Last || seq < st.First {
+		return seq < st.First, nil
+	}
+	if f.adopted != nil {
+		return true, nil
+	}
+	return f.gaps.explains(ctx, seq, seq)
 }
 
 // since returns what the window holds after a sequence. The messages never

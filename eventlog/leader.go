@@ -42,6 +42,7 @@ type leaderSource struct {
 	term    term   // under which that was
 	begun   bool   // term is valid
 	most    int    // messages that the next batch asks for
+	sparse  bool   // messages are missing: the next one is asked for, and not the one at a sequence
 	empty   int    // answers in a row without anything new
 }
 
@@ -49,7 +50,7 @@ type leaderSource struct {
 // (math.MaxUint64). Where known is given, the log
 // must still have that message.
 func (f *Feed) openLeader(after uint64, known mark, end uint64, filter string, trimmed bool) *leaderSource {
-	s := &leaderSource{f: f, filter: filter, trimmed: trimmed, at: after, end: end, upto: end, known: known, most: leaderFirst}
+	s := &leaderSource{f: f, filter: filter, trimmed: trimmed, at: after, end: end, upto: end, known: known, most: leaderFirst, sparse: f.adopted != nil}
 	if end == math.MaxUint64 {
 		s.upto = after
 	}
@@ -82,7 +83,11 @@ func (s *leaderSource) read(ctx context.Context) ([]message, error) {
 			return nil, err
 		}
 	}
-	msgs, err := s.f.fromLeader(ctx, s.at, s.upto, s.filter, s.most)
+	msgs, err := s.f.fromLeader(ctx, s.at, s.upto, s.filter, s.most, s.sparse)
+	if err == nil && len(msgs) == 0 && s.filter == "" && !s.sparse {
+		s.sparse = true // whether that may be is for the reader to judge
+		msgs, err = s.f.fromLeader(ctx, s.at, s.upto, s.filter, s.most, true)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -130,33 +135,28 @@ func (s *leaderSource) close() {}
 
 // fromLeader asks the leader for the messages after a sequence, up to end, and
 // returns those that follow on one another, at most so many.
-func (f *Feed) fromLeader(ctx context.Context, after, end uint64, filter string, most int) (msgs []message, err error) {
-	asks := f.leaderAsks(ctx, after, end, filter, most)
+func (f *Feed) fromLeader(ctx context.Context, after, end uint64, filter string, most int, sparse bool) (msgs []message, err error) {
+	asks := f.leaderAsks(ctx, after, end, filter, most, sparse)
 	answers, err := f.getAll(ctx, asks)
 	if err != nil {
 		return nil, err
 	}
 	at := after
 	for i, m := range answers {
+		if asks[i].Seq <= at {
+			continue // its answer is among those
+		}
 		if m.seq == 0 || asks[i].Seq != at+1 || m.seq > end {
 			break
 		}
 		msgs, at = append(msgs, m), m.seq
 	}
-	if len(msgs) > 0 || asks[0].NextFor != "" {
-		return msgs, nil
-	}
-	// Something is missing here: what follows on it is for the reader to judge.
-	m, ok, err := f.get(ctx, getRequest{Seq: after + 1, NextFor: f.everything()})
-	if err == nil && ok && m.seq <= end {
-		msgs = append(msgs, m)
-	}
-	return msgs, err
+	return msgs, nil
 }
 
 // leaderAsks are questions each of which is likely to continue what the one
 // before answers; at least one.
-func (f *Feed) leaderAsks(ctx context.Context, after, end uint64, filter string, most int) []getRequest {
+func (f *Feed) leaderAsks(ctx context.Context, after, end uint64, filter string, most int, sparse bool) []getRequest {
 	asks := make([]getRequest, 0, most)
 	if filter != "" {
 		asks = append(asks, getRequest{Seq: after + 1, NextFor: filter})
@@ -175,7 +175,7 @@ func (f *Feed) leaderAsks(ctx context.Context, after, end uint64, filter string,
 		return asks
 	}
 	next := ""
-	if f.adopted != nil { // anything may be missing
+	if sparse {
 		next = f.everything()
 	}
 	for seq := after + 1; seq <= end && len(asks) < most; seq++ {

@@ -14,6 +14,18 @@ const (
 	provenLongest  = 5 * time.Second
 )
 
+// replicaTail is a tail, as provenTail needs it; tests have one that delivers
+// another history.
+type replicaTail interface {
+	markedSource
+	pause()
+	resumeAt(at uint64, last message)
+	// placed says on which server the present consumer lives ("" where that
+	// isn't known), how many there were, and where the leader ended after this
+	// one was made.
+	placed() (server string, times int, floor uint64)
+}
+
 // provenTail is a tail on a stream of several replicas: it returns nothing that
 // the stream's leader doesn't have, as proof says. While the consumer that it
 // has lives on a server with another history, it reads what the leader has by
@@ -21,11 +33,12 @@ const (
 //
 // All methods but doubt are called by one goroutine.
 type provenTail struct {
-	f     *Feed
-	tail  *tail
-	proof proof
-	times int           // of the tail's consumers, the one that proof is about
-	anew  atomic.Uint64 // another leader was seen, whose last sequence was one less; 0: none
+	f      *Feed
+	tail   replicaTail
+	filter string // subject, "" for all
+	proof  proof
+	times  int           // of the tail's consumers, the one that proof is about
+	anew   atomic.Uint64 // another leader was seen, whose last sequence was one less; 0: none
 
 	own     *leaderSource // read instead of the consumer; nil: the consumer is read
 	again   time.Time     // when another consumer is tried
@@ -59,9 +72,9 @@ func (p *provenTail) next(ctx context.Context) ([]message, error) {
 			}
 			p.pending = msgs
 		}
-		if p.times != p.tail.times {
-			p.times = p.tail.times
-			p.proof.begin(p.tail.floor)
+		if _, times, floor := p.tail.placed(); p.times != times {
+			p.times = times
+			p.proof.begin(floor)
 		}
 		if last := p.anew.Swap(0); last > 0 {
 			p.proof.begin(last - 1)
@@ -106,9 +119,12 @@ func (p *provenTail) compare(ctx context.Context, msgs []message) (same int, err
 			continue
 		}
 		st, err := p.f.State(ctx)
-		if err == nil && msgs[same].seq < st.First {
-			same++ // it was trimmed meanwhile, which says nothing about who has it
-			continue
+		if err == nil {
+			var gone bool
+			if gone, err = p.f.mayBeGone(ctx, msgs[same].seq, st); gone {
+				same++ // meanwhile, which says nothing about who has it
+				continue
+			}
 		}
 		if patience == nil {
 			var cancel context.CancelFunc
@@ -152,7 +168,8 @@ func (p *provenTail) comparePart(ctx context.Context, msgs []message) (same int,
 // replace gives up a consumer whose message at a sequence isn't the leader's:
 // the leader is read instead, until it is time to try another one.
 func (p *provenTail) replace(seq uint64) {
-	p.f.accuse(p.tail.server, seq)
+	server, _, _ := p.tail.placed()
+	p.f.accuse(server, seq)
 	known := p.mark()
 	if p.last.seq != 0 {
 		known = markOf(&p.last)
@@ -164,7 +181,7 @@ func (p *provenTail) replace(seq uint64) {
 		wait = min(provenFirst<<min(p.bad-provenQuick-1, 10), provenLongest)
 	}
 	p.again = time.Now().Add(wait)
-	p.own = p.f.openLeader(p.at, known, math.MaxUint64, p.tail.filter, true)
+	p.own = p.f.openLeader(p.at, known, math.MaxUint64, p.filter, true)
 }
 
 // nextOwn returns what the leader has; none, where there is nothing more and it
@@ -189,7 +206,7 @@ func (f *Feed) openProven(ctx context.Context, after uint64, known mark, filter 
 	if err != nil || !f.replicated.Load() {
 		return t, err
 	}
-	return &provenTail{f: f, tail: t, at: after}, nil
+	return &provenTail{f: f, tail: t, filter: filter, at: after}, nil
 }
 
 // accuse takes note of a server whose message at a sequence isn't the leader's.

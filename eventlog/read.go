@@ -3,6 +3,8 @@ package eventlog
 import (
 	"context"
 	"iter"
+
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // ReadOption says what to read.
@@ -17,10 +19,21 @@ type readConfig struct {
 	follow  bool
 	trimmed bool
 	steps   bool
+	known   mark // of the message at after; none where seq is 0
 }
 
 // After starts reading behind this sequence. Default: at the feed's start.
-func After(seq uint64) ReadOption { return func(c *readConfig) { c.after = seq } }
+func After(seq uint64) ReadOption {
+	return func(c *readConfig) { c.after, c.known = seq, mark{} }
+}
+
+// AfterMessage is After the sequence of a message that was read before, which
+// must still be there: where the log has another one, or has lost it, that is an
+// ErrLostTail. Numbers alone don't tell: a log that lost its tail uses them
+// again. One that was trimmed meanwhile isn't missed.
+func AfterMessage(m timeframe.Anchor) ReadOption {
+	return func(c *readConfig) { c.after, c.known = m.Seq, mark{seq: m.Seq, print: m.Print} }
+}
 
 // Until ends reading with this sequence, inclusive. Default: with the last
 // one that the log has when reading starts, which is also the end where this

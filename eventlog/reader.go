@@ -62,6 +62,9 @@ func (f *Feed) NewReader(ctx context.Context, opts ...ReadOption) (*Reader, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := f.recognise(ctx, cfg.known, st); err != nil {
+		return nil, err
+	}
 	if f.adopted != nil && !cfg.keyed && st.First > r.cursor+1 {
 		f.adopted.missing(r.cursor+1, st.First)
 	}
@@ -91,11 +94,20 @@ func (r *Reader) open(ctx context.Context, st State) (source, error) {
 	case strings.ContainsAny(r.filter, "*>"): // a key of an adopted feed
 		return r.f.openProven(ctx, r.cursor, mark{}, r.filter, r.cfg.trimmed)
 	case r.cfg.follow && r.end > st.Last:
-		return r.f.openFollower(ctx, r.cursor, st.Last, r.filter, r.cfg.trimmed, r.end)
+		return r.f.openFollower(ctx, r.cursor, r.known(), st.Last, r.filter, r.cfg.trimmed, r.end)
 	case r.cfg.keyed:
 		return r.f.openKey(ctx, r.cursor, r.head, r.end, st)
 	}
-	return r.f.openLong(ctx, r.cursor, mark{}, r.end, r.cfg.trimmed)
+	return r.f.openLong(ctx, r.cursor, r.known(), r.end, r.cfg.trimmed)
+}
+
+// known is the mark of the message at the cursor, where reading begins after
+// one that was read before.
+func (r *Reader) known() mark {
+	if r.cfg.keyed || r.cfg.known.seq != r.cursor {
+		return mark{}
+	}
+	return r.cfg.known
 }
 
 // bound sets the end of a reader of what is there now.

@@ -25,13 +25,20 @@ var sources = map[string]func(ctx context.Context, f *Feed, after uint64, trimme
 	"bulk": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		return f.openBulk(ctx, after, mark{}, trimmed)
 	},
+	"leader": func(_ context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
+		return f.openLeader(after, mark{}, math.MaxUint64, "", trimmed), nil
+	},
+	"proven": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
+		t, err := f.openTail(ctx, after, mark{}, "", trimmed)
+		return &provenTail{f: f, tail: t, at: after}, err
+	},
 	"follower": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		st, err := f.State(ctx)
 		if err != nil {
 			return nil, err
 		}
 		// One with an end says when nothing comes, as the suite needs it.
-		return f.openFollower(ctx, after, st.Last, "", trimmed, math.MaxUint64-1)
+		return f.openFollower(ctx, after, mark{}, st.Last, "", trimmed, math.MaxUint64-1)
 	},
 	"follower-bulk": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		f.bulkLeast = 1
@@ -39,7 +46,7 @@ var sources = map[string]func(ctx context.Context, f *Feed, after uint64, trimme
 		if err != nil {
 			return nil, err
 		}
-		return f.openFollower(ctx, after, st.Last, "", trimmed, math.MaxUint64-1)
+		return f.openFollower(ctx, after, mark{}, st.Last, "", trimmed, math.MaxUint64-1)
 	},
 	"follower-history": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		for len(f.hub.catching) < hubCatching {
@@ -49,7 +56,7 @@ var sources = map[string]func(ctx context.Context, f *Feed, after uint64, trimme
 		if err != nil {
 			return nil, err
 		}
-		return f.openFollower(ctx, after, st.Last, "", trimmed, math.MaxUint64-1)
+		return f.openFollower(ctx, after, mark{}, st.Last, "", trimmed, math.MaxUint64-1)
 	},
 }
 

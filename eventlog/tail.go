@@ -356,6 +356,8 @@ func (t *tail) resumeAt(at uint64, last message) {
 	t.mu.Unlock()
 }
 
+func (t *tail) placed() (server string, times int, floor uint64) { return t.server, t.times, t.floor }
+
 // stop ends the subscription and deletes the consumer, which would live on
 // for tailInactive otherwise.
 func (t *tail) stop() {

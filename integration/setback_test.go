@@ -210,6 +210,11 @@ func (r *setBackRound) check(ctx context.Context, urls []string) {
 		run.judge(ctx, "running", run.rt, run.table, nil, records)
 		run.judge(ctx, "fresh", rt, table, err, records)
 		run.judgeRead(ctx, f, records)
+		for _, l := range []*eventlog.Log{run.log, log} {
+			if isReplicaError(l.Healthy(ctx)) {
+				r.found["replica named"]++
+			}
+		}
 		if rt != nil {
 			_ = rt.Close()
 		}

@@ -124,7 +124,10 @@ func (c *compaction) trim(ctx context.Context, feeds map[string]*eventlog.Feed) 
 		if f.From <= f.First {
 			continue
 		}
-		_, err := feeds[f.Feed].Trim(ctx, f.From)
+		err := feeds[f.Feed].Confirm(ctx)
+		if err == nil {
+			_, err = feeds[f.Feed].Trim(ctx, f.From)
+		}
 		if err == nil {
 			f.Trimmed = true
 			c.rt.cfg.Logger.Info().Str("feed", f.Feed).Uint64("from", f.From).Uint64("was", f.First).Msg("projection: feed trimmed")

@@ -22,17 +22,17 @@ type arrival struct {
 	taken chan struct{} // has room for one answer
 }
 
-// pump reads a feed and hands its batches over. A server that is away is
+// pump reads a feed, as from says after a sequence, and hands its batches over. A server that is away is
 // waited for, with exponential backoff; nothing is skipped. A batch is lent by
 // the reader, which is closed when the batch was taken, or over is closed: when
 // the unit looks at none any more. That ctx has ended doesn't tell that.
-func (u *unit) pump(ctx context.Context, over <-chan struct{}, f *eventlog.Feed, after, until uint64, out chan<- arrival) {
+func (u *unit) pump(ctx context.Context, over <-chan struct{}, f *eventlog.Feed, after uint64, from eventlog.ReadOption, until uint64, out chan<- arrival) {
 	const first, longest = 50 * time.Millisecond, 5 * time.Second
 	taken := make(chan struct{}, 1)
 	wait := first
 	for ctx.Err() == nil {
 		err := func() error {
-			r, err := f.NewReader(ctx, eventlog.After(after), eventlog.Progress(), following(until))
+			r, err := f.NewReader(ctx, from, eventlog.Progress(), following(until))
 			if err != nil {
 				return err
 			}
@@ -48,13 +48,15 @@ func (u *unit) pump(ctx context.Context, over <-chan struct{}, f *eventlog.Feed,
 					}
 					return nil
 				}
-				at, print, _ := r.At() // a follower has read what it is at
+				at, print, ok := r.At() // a follower has read what it is at
 				select {
 				case out <- arrival{feed: f.Name(), batch: batch, at: at, print: print, taken: taken}:
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-				after = at
+				if after, from = at, eventlog.After(at); ok {
+					from = eventlog.AfterMessage(timeframe.Anchor{Seq: at, Print: print})
+				}
 				select { // it may be held for long
 				case <-taken:
 				case <-over:
@@ -81,6 +83,18 @@ func (u *unit) pump(ctx context.Context, over <-chan struct{}, f *eventlog.Feed,
 			return
 		}
 	}
+}
+
+// readFrom is where a feed is read from: after the message that the unit's state
+// ends with, where that is known. The unit's goroutine calls it.
+func (u *unit) readFrom(feed string, after uint64) eventlog.ReadOption {
+	if p := u.prints[feed]; p != (timeframe.Fingerprint{}) && u.cursor[feed] == after {
+		return eventlog.AfterMessage(timeframe.Anchor{Seq: after, Print: p})
+	}
+	if a := u.lineage[feed].Anchors; len(a) > 0 && a[0].Seq == after {
+		return eventlog.AfterMessage(a[0])
+	}
+	return eventlog.After(after)
 }
 
 // following makes a reader end there, or follow where it has no end.

@@ -5,11 +5,15 @@ import (
 	"errors"
 
 	"github.com/tidemark-es/tidemark/snapshot"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // save encodes and writes; it runs beside the unit's goroutine.
 func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error) {
 	if err := j.encode(u); err != nil {
+		return nil, err
+	}
+	if err := u.confirm(ctx, j.cut.Tag); err != nil {
 		return nil, err
 	}
 	if j.refresh {
@@ -39,6 +43,26 @@ func (j *saveJob) save(ctx context.Context, u *unit) (*snapshot.Manifest, error)
 		}
 	}
 	return m, err
+}
+
+// confirm makes sure that what a cut was derived from is what the feeds' leaders
+// have. A snapshot proves itself by the message at its position; of what is
+// inside, only this does (eventlog.Feed.Confirm).
+func (u *unit) confirm(ctx context.Context, tag timeframe.Tag) error {
+	for feed, at := range tag.At.All() {
+		f := u.feeds[feed]
+		if f == nil {
+			continue
+		}
+		anchors := tag.Lineages[feed].Anchors
+		if len(anchors) == 0 || anchors[0].Seq != at || anchors[0].Print == (timeframe.Fingerprint{}) {
+			anchors = nil
+		}
+		if err := f.Confirm(ctx, anchors[:min(1, len(anchors))]...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // encode encodes the captures when it is their turn.

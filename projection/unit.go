@@ -201,7 +201,8 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 				continue
 			}
 		}
-		wg.Go(func() { u.pump(ctx, over, f, after, until, arrivals) })
+		from := u.readFrom(name, after)
+		wg.Go(func() { u.pump(ctx, over, f, after, from, until, arrivals) })
 	}
 	asks, calls := u.asks, u.calls
 	held := newHolding(u, nil)
