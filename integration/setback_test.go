@@ -177,7 +177,7 @@ func (r *setBackRound) again(ctx context.Context, urls []string) {
 	for _, run := range r.runs {
 		f := must(openPatiently(ctx, log, run.name))(r.t)
 		lost := run.lost
-		run.append(ctx, f, 1+r.rnd.IntN(100))
+		run.append(ctx, f, 1+r.rnd.IntN(5+95*r.rnd.IntN(2)))
 		st := must(f.State(ctx))(r.t)
 		if st.Last < lost+uint64(1) || run.lost <= lost {
 			r.found["history short"]++
@@ -198,9 +198,7 @@ func (r *setBackRound) check(ctx context.Context, urls []string) {
 			table = setBackTable(f)
 			rt, err = cfg.Start(ctx, log, table)
 		}
-		if r.rnd.IntN(2) == 0 {
-			run.append(ctx, f, 1+r.rnd.IntN(20))
-		}
+		run.append(ctx, f, 1+r.rnd.IntN(5+70*r.rnd.IntN(2)))
 		records := run.truth(ctx)
 		if len(records) > 0 && uint64(records[len(records)-1].n()) != uint64(len(records)) {
 			r.found["history replaced"]++
