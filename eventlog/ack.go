@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,9 +17,14 @@ type ack struct {
 	Seq       uint64              `json:"seq"`
 	Duplicate bool                `json:"duplicate"`
 	Error     *jetstream.APIError `json:"error"`
+	Domain    string              `json:"domain"`
+	Batch     string              `json:"batch"` // the atomic batch that this is about
+	Count     int                 `json:"count"` // its messages
 
 	noResponders bool
 	garbled      bool
+	foreign      bool // stored, in another domain's stream
+	single       bool // of one message, where that of a batch was expected
 }
 
 type ackOutcome int
@@ -30,23 +36,37 @@ const (
 	ackInFlight             // another write to the subject isn't decided yet
 	ackRetry                // not stored; the server can't at the moment
 	ackRefused              // not stored, for good
+	ackForeign              // stored elsewhere
 )
 
-// parseAck reads an answer. The usual one, {"stream":"s","seq":42}, is read
-// without reflection: at the server's speed that is a tenth of the cost of
-// an append. A stream's name can't contain a quote, so the search is safe.
-func parseAck(data []byte) (a ack) {
-	const seq = `"seq":`
-	if _, digits, ok := bytes.Cut(data, []byte(seq)); ok && !bytes.Contains(data, []byte(`"error"`)) && !bytes.Contains(data, []byte(`"duplicate"`)) {
-		for len(digits) > 0 && digits[0] == ' ' {
-			digits = digits[1:]
-		}
+// ackReader reads the answers to publishes, and makes sure that they are of the
+// stream's own domain: where a leaf node joins two domains, a server of each may
+// store what is published, and acknowledge it.
+type ackReader struct {
+	domain string
+	usual  []byte // how the usual answer begins, up to its sequence
+}
+
+func newAckReader(stream, domain string) ackReader {
+	r := ackReader{domain: domain}
+	if domain == "" {
+		r.usual = fmt.Appendf(nil, `{"stream":%q,"seq":`, stream)
+	} else {
+		r.usual = fmt.Appendf(nil, `{"stream":%q,"domain":%q,"seq":`, stream, domain)
+	}
+	return r
+}
+
+// read reads an answer. The usual one, {"stream":"s","seq":42}, is read without
+// reflection: at the server's speed that is a tenth of the cost of an append.
+func (r ackReader) read(data []byte) (a ack) {
+	if digits, ok := bytes.CutPrefix(data, r.usual); ok {
 		n := 0
 		for n < len(digits) && digits[n] >= '0' && digits[n] <= '9' {
 			a.Seq = a.Seq*10 + uint64(digits[n]-'0')
 			n++
 		}
-		if n > 0 && n < 20 && a.Seq > 0 {
+		if n > 0 && n < 20 && a.Seq > 0 && n+1 == len(digits) && digits[n] == '}' {
 			return a
 		}
 	}
@@ -54,6 +74,7 @@ func parseAck(data []byte) (a ack) {
 	if err := json.Unmarshal(data, &a); err != nil || (a.Error == nil && a.Seq == 0) {
 		a.garbled = true
 	}
+	a.foreign = !a.garbled && a.Error == nil && a.Domain != r.domain
 	return a
 }
 
@@ -64,6 +85,8 @@ func (a ack) outcome() ackOutcome {
 	switch {
 	case a.noResponders || a.garbled:
 		return ackRetry
+	case a.foreign:
+		return ackForeign
 	case a.Error == nil && a.Duplicate:
 		return ackDuplicate
 	case a.Error == nil:
@@ -72,6 +95,8 @@ func (a ack) outcome() ackOutcome {
 		return ackConflict
 	case a.Error.ErrorCode == codeWriteInFlight:
 		return ackInFlight
+	case a.Error.ErrorCode == codeDuplicateInFlight:
+		return ackRetry // another send with this ID, of whomever, isn't decided yet
 	case a.Error.Code == 503 && !slices.Contains(definite503, a.Error.ErrorCode):
 		return ackRetry
 	}

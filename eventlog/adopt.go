@@ -138,6 +138,7 @@ func (f *Feed) openAdopted(ctx context.Context) error {
 		return err
 	}
 	f.incarnation = st.Incarnation
+	f.learn(c)
 	if err := f.gaps.open(ctx); err != nil {
 		return err
 	}

@@ -77,7 +77,10 @@ func (f *Feed) hand(ctx context.Context, p *Pending) error {
 		return err
 	}
 	if len(p.pr.draft.Tags) > 0 {
-		var err error
+		err := f.allowAtomic(ctx)
+		if err != nil {
+			return err
+		}
 		if p.tagged, err = f.tagged(&p.pr); err != nil {
 			return err
 		}

@@ -264,6 +264,8 @@ func (b *batcher) send(ctx context.Context, msgs []*nats.Msg) (a ack, sent bool,
 	defer timer.Stop()
 	select {
 	case a = <-answer:
+		// A server that doesn't know batches acknowledges the first message.
+		a.single = a.outcome() == ackStored && (a.Batch != id || a.Count != len(msgs))
 		return a, true, nil
 	case <-timer.C:
 		return a, true, nats.ErrTimeout
@@ -278,7 +280,10 @@ func (b *batcher) onAck(m *nats.Msg) {
 	}
 	a := ack{noResponders: true}
 	if len(m.Data) > 0 {
-		a = parseAck(m.Data)
+		a = b.f.acks.read(m.Data)
+	}
+	if a.foreign {
+		b.f.keeper.foreign(a)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

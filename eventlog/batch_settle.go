@@ -122,6 +122,18 @@ func (b *batcher) round(group []*txn) ([]*txn, step) {
 
 // answered draws the conclusion from the server's answer to a batch.
 func (b *batcher) answered(group []*txn, msgs []*nats.Msg, a ack) ([]*txn, step) {
+	if a.single || a.foreign {
+		// Some or all of it may have been stored, and not as a batch: sending
+		// it again could only make that worse.
+		why := b.f.keeper.refusal()
+		if a.single {
+			why = b.f.unsupported("transactions and tags", releaseAtomic)
+		}
+		for _, t := range group {
+			t.settle(nil, t.ambiguous(why))
+		}
+		return nil, step{}
+	}
 	switch a.batchOutcome() {
 	case batchStored:
 		// A batch's messages are stored without others between them.

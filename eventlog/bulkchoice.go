@@ -41,7 +41,7 @@ func (f *Feed) openLong(ctx context.Context, after uint64, known mark, end uint6
 	if f.replicated.Load() {
 		least, ratio = min(least, bulkLeastLeader), bulkRatioLeader
 	}
-	if end > after && end-after >= least && !f.bulkOff.Load() {
+	if end > after && end-after >= least && !f.bulkOff.Load() && f.can().release.atLeast(releaseArchive) {
 		st, err := f.State(ctx)
 		if err == nil && bulkPays(st, after, end, least, ratio) {
 			var b *bulk

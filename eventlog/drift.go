@@ -119,8 +119,6 @@ func (ds *drifts) refusing(have, want jetstream.StreamConfig) {
 	ds.add(have.MaxConsumers > 0, reported, "max_consumers", have.MaxConsumers, "none", "more readers at a time are refused")
 	inactive := have.ConsumerLimits.InactiveThreshold
 	ds.add(inactive > 0 && inactive < tailInactive, reported, "consumer_limits inactive_threshold", inactive, "none", "readers are refused: they ask for "+tailInactive.String())
-	ds.add(!have.AllowAtomicPublish, repairable, "allow_atomic", false, want.AllowAtomicPublish, "appends to several keys at once are refused")
-	ds.add(!have.AllowBatchPublish, repairable, "allow_batched", false, want.AllowBatchPublish, "the first import has to set it")
 	ds.add(have.DenyPurge, reported, "deny_purge", true, false, "the log can't be trimmed")
 }
 
@@ -151,8 +149,7 @@ func repaired(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 		have.AllowRollup = want.AllowRollup
 	}
 	have.MaxMsgSize = want.MaxMsgSize
-	have.AllowAtomicPublish, have.AllowDirect = want.AllowAtomicPublish, want.AllowDirect
-	have.AllowBatchPublish = want.AllowBatchPublish
+	have.AllowDirect = want.AllowDirect
 	if !have.Sealed {
 		have.DenyDelete = want.DenyDelete
 	}

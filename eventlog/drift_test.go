@@ -61,8 +61,6 @@ var driftCases = []driftCase{
 	{"max_msg_size", false, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, true},
 	{"max_consumers", false, func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 }, false},
 	{"consumer_limits", false, func(c *jetstream.StreamConfig) { c.ConsumerLimits.InactiveThreshold = time.Second }, false},
-	{"allow_atomic", false, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }, true},
-	{"allow_batched", false, func(c *jetstream.StreamConfig) { c.AllowBatchPublish = false }, true},
 	{"allow_direct", false, func(c *jetstream.StreamConfig) { c.AllowDirect = false }, true},
 	{"deny_delete", false, func(c *jetstream.StreamConfig) { c.DenyDelete = false }, true},
 	{"deny_purge", false, func(c *jetstream.StreamConfig) { c.DenyPurge = true }, false},
@@ -80,6 +78,7 @@ var driftCases = []driftCase{
 	}, false},
 	{"duplicate_window", false, func(c *jetstream.StreamConfig) { c.Duplicates = time.Second }, true},
 	{"duplicate_window", false, func(c *jetstream.StreamConfig) { c.Duplicates = time.Hour }, false},
+	{"", false, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish, c.AllowBatchPublish = false, false }, false},
 	{"", false, func(c *jetstream.StreamConfig) {
 		c.Description, c.Compression, c.AllowBatchPublish, c.Metadata["mine"] = "mine", jetstream.S2Compression, true, "x"
 	}, false},

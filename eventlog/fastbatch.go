@@ -63,9 +63,8 @@ const batchBeyond = 1 << 62
 
 // The server's error codes about batches.
 const (
-	codeBatchDisabled = 10205
-	codeBatchUnknown  = 10208
-	codeFastTooMany   = 10211
+	codeBatchUnknown = 10208
+	codeFastTooMany  = 10211
 )
 
 func newFastBatch(f *Feed, l link, flow int) *fastBatch {

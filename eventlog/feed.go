@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,9 +41,12 @@ type Feed struct {
 	frontier    frontier
 	keys        *keyCache
 	asked       *sharedState
-	reads       chan struct{}          // questions for messages on their way
-	directOff   atomic.Bool            // this user may not ask for stored messages directly
-	resolve     time.Duration          // Options.ResolveTimeout, or less: see adopt
+	reads       chan struct{} // questions for messages on their way
+	directOff   atomic.Bool   // this user may not ask for stored messages directly
+	resolve     time.Duration // Options.ResolveTimeout, or less: see adopt
+	caps        atomic.Pointer[capabilities]
+	allowing    sync.Mutex // held while a setting is switched on
+	acks        ackReader
 	leaderURL   atomic.Pointer[string] // where the writer found the stream's leader, on servers elsewhere
 	replicated  atomic.Bool            // its stream has several replicas, and their leader's word counts alone
 	replicas    replicaFaults          // those that have another history
@@ -126,6 +130,7 @@ func (l *Log) newFeed(name string, reg *registry) *Feed {
 	}
 	f.keeper.f = f
 	f.gaps = newFeedGaps(f)
+	f.acks = newAckReader(f.stream, l.domain)
 	f.syncer = newSyncer(f)
 	f.hub = newHub(f)
 	f.keys = newKeyCache(keyCacheBytes)

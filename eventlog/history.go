@@ -70,7 +70,7 @@ func (h *history) next(ctx context.Context) ([]message, error) {
 		}
 		var msgs []message
 		err := errNoDirect
-		if !h.f.directOff.Load() {
+		if !h.f.directOff.Load() && h.f.can().release.atLeast(releaseDirect) {
 			msgs, err = h.f.fetch(ctx, h.at+1, h.filter)
 		}
 		if ctx.Err() != nil {

@@ -73,8 +73,10 @@ func (e *ImportError) Unwrap() error { return e.Err }
 // where it may. It returns when all is acknowledged.
 //
 // Order: the feed has the drafts of a key in the iterator's order, always,
-// and all drafts in the iterator's order where nothing is packed. Commits of
-// others may come between.
+// and all drafts in the iterator's order where nothing is packed and the server
+// has fast ingest (2.14). Commits of others may come between. On older servers,
+// and where the user may not update the stream, drafts go through the feed's
+// writer, one commit of a key at a time.
 //
 // Drafts with an ID are appended once, however often the import was killed
 // and started again, also when the input then has another order, more or
@@ -111,7 +113,9 @@ func (f *Feed) Import(ctx context.Context, drafts iter.Seq2[Draft, error], opts 
 	if err != nil {
 		return ImportResult{}, err
 	}
-	defer im.link.close()
+	if im.link != nil {
+		defer im.link.close()
+	}
 	in := newInlet()
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -39,8 +39,8 @@ type importer struct {
 	known   uint64          // up to here the log's IDs are in ids
 	careful bool            // a message of an earlier batch may still be on its way
 	trouble time.Time
-	enabled bool // the stream was asked to take batches
-	refused bool // the server refused a commit for good
+	plain   *plainImport // how it is sent where the server has no fast ingest; else nil
+	refused bool         // the server refused a commit for good
 
 	res      ImportResult
 	begun    time.Time
@@ -56,6 +56,15 @@ func (f *Feed) newImporter(ctx context.Context, opts ImportOptions) (*importer, 
 	im := &importer{
 		f: f, opts: opts, packer: newPacker(opts.Pack, opts.ahead), ids: newImportIDs(),
 		known: st.Last, begun: time.Now(), reported: time.Now(),
+	}
+	switch err := f.allowIngest(ctx); {
+	case err == nil:
+	case errors.Is(err, ErrUnsupported), errors.Is(err, ErrDenied):
+		f.log.opts.Logger.Info().Err(err).Str("feed", f.name).Msg("eventlog: importing without fast ingest, more slowly")
+		im.plain = &plainImport{keys: make(map[string]*Pending)}
+		return im, nil
+	default:
+		return nil, err
 	}
 	im.link, err = f.openLink(func(token uint64, data []byte, noResponders bool) {
 		if b := im.current.Load(); b != nil && b.token == token {
@@ -76,6 +85,11 @@ func (im *importer) run(ctx context.Context, in *inlet) error {
 		if rest := im.flush(ctx); rest != nil {
 			err = rest
 		}
+	}
+	if err != nil && im.plain != nil {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), im.f.log.opts.RequestTimeout)
+		defer cancel()
+		_ = im.flushPlain(last)
 	}
 	if err != nil && im.batch != nil {
 		// Find out what of the batch is in, for the result's sake.
@@ -135,6 +149,11 @@ func (im *importer) between(ctx context.Context, idle bool) error {
 	}
 	if err := im.ended(ctx); err != nil {
 		return err
+	}
+	if im.plain != nil {
+		if err := im.settlePlain(ctx, nil); err != nil {
+			return err
+		}
 	}
 	if idle && im.batch != nil && now.Sub(im.batch.born) > reportEvery {
 		return im.endBatch(ctx)
@@ -226,6 +245,9 @@ func (im *importer) flush(ctx context.Context) error {
 		if err := im.emit(ctx, ds); err != nil {
 			return err
 		}
+	}
+	if im.plain != nil {
+		return im.flushPlain(ctx)
 	}
 	for im.batch != nil || len(im.pending) > 0 {
 		if err := im.pump(ctx); err != nil {

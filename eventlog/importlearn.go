@@ -30,6 +30,9 @@ func (im *importer) scan(ctx context.Context) error {
 		return err
 	}
 	im.careful = true
+	if im.plain != nil {
+		return nil
+	}
 	for _, token := range batches {
 		im.begin(attachBatch(im.f, im.link, token))
 		if err := im.fence(ctx); err != nil {

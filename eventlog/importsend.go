@@ -26,6 +26,9 @@ const (
 
 // pump sends all that is pending, waiting where the window is full.
 func (im *importer) pump(ctx context.Context) error {
+	if im.plain != nil {
+		return im.sendPlain(ctx)
+	}
 	for im.sent < len(im.pending) {
 		if err := im.step(ctx); err != nil {
 			return err
@@ -135,10 +138,6 @@ func (im *importer) open(ctx context.Context) error {
 	for {
 		st, answers := b.state()
 		switch {
-		case st.err != nil && st.err.ErrorCode == codeBatchDisabled && !im.enabled:
-			im.enabled = true
-			im.drop()
-			return im.enable(ctx)
 		case st.broke || st.ended || im.losses != im.link.losses():
 			return im.recover(ctx)
 		case answers >= 2: // of the start, and of the ping behind it
@@ -164,17 +163,6 @@ func (im *importer) begin(b *fastBatch) {
 
 // drop forgets the batch: nothing of it is on its way.
 func (im *importer) drop() { im.batch, im.sent, im.bytes = nil, 0, 0 }
-
-// enable lets a stream that was made without it take batches.
-func (im *importer) enable(ctx context.Context) error {
-	s, err := im.f.log.js.Stream(ctx, im.f.stream)
-	if err == nil {
-		cfg := s.CachedInfo().Config
-		cfg.AllowBatchPublish = true
-		_, err = im.f.log.js.UpdateStream(ctx, cfg)
-	}
-	return im.f.serverError(ctx, "import", err)
-}
 
 // endBatch ends the batch in order and waits until all of it is in the log.
 func (im *importer) endBatch(ctx context.Context) error {

@@ -98,6 +98,7 @@ func (k *keeper) look(c jetstream.StreamConfig) {
 		k.bar(&RecreatedError{Feed: f.name, Stream: f.stream, Known: f.incarnation, Found: inc})
 		return
 	}
+	f.learn(c)
 	k.barred.Store(nil) // a backup was restored meanwhile
 	ds := driftOf(c, f.streamConfig(f.incarnation))
 	k.mu.Lock()
@@ -125,6 +126,15 @@ func (k *keeper) gone() {
 
 func (k *keeper) bar(err error) {
 	if k.barred.CompareAndSwap(nil, &err) {
+		k.f.log.opts.Logger.Error().Err(err).Str("feed", k.f.name).Msg("eventlog: nothing more is appended to the feed")
+	}
+}
+
+// foreign closes the feed to appends whose publishes another domain's stream
+// takes as well, or instead.
+func (k *keeper) foreign(a ack) {
+	var err error = &DomainError{Feed: k.f.name, Stream: k.f.stream, Domain: k.f.acks.domain, Found: a.Domain}
+	if k.failed.CompareAndSwap(nil, &err) {
 		k.f.log.opts.Logger.Error().Err(err).Str("feed", k.f.name).Msg("eventlog: nothing more is appended to the feed")
 	}
 }

@@ -21,6 +21,7 @@ type Log struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	api      string // prefix of JetStream API subjects, "$JS.API"
+	domain   string // of JetStream, as the server says it
 	embedded *embedded
 	ownConn  bool
 	denials  denials
@@ -92,10 +93,11 @@ func (l *Log) awaitJetStream(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		err := l.ping(ctx)
+		info, err := l.ping(ctx)
 		switch {
 		case err == nil:
-			return nil
+			l.domain = info.Domain
+			return l.recentEnough()
 		case errors.Is(err, jetstream.ErrJetStreamNotEnabled) && l.opts.Conn == nil && l.embedded != nil,
 			errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
 			errors.Is(err, nats.ErrPermissionViolation),
@@ -200,7 +202,7 @@ func (l *Log) Healthy(ctx context.Context) error {
 	if !l.nc.IsConnected() {
 		return fmt.Errorf("eventlog: %w: connection is %s", ErrUnavailable, l.nc.Status())
 	}
-	if err := l.ping(ctx); err != nil {
+	if _, err := l.ping(ctx); err != nil {
 		return fmt.Errorf("eventlog: %w: %w", ErrUnavailable, err)
 	}
 	var errs []error
@@ -211,12 +213,12 @@ func (l *Log) Healthy(ctx context.Context) error {
 }
 
 // ping asks the server's JetStream for a sign of life.
-func (l *Log) ping(ctx context.Context) error {
+func (l *Log) ping(ctx context.Context) (*jetstream.AccountInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.opts.RequestTimeout)
 	defer cancel()
 	ctx, done := l.watchDenied(ctx, l.api+".INFO")
-	_, err := l.js.AccountInfo(ctx)
-	return done(err)
+	info, err := l.js.AccountInfo(ctx)
+	return info, done(err)
 }
 
 // Close waits for the appends in flight, for Options.ResolveTimeout at most,

@@ -159,7 +159,9 @@ func TestParseAck(t *testing.T) {
 		seq  uint64
 	}{
 		{`{"stream":"s","seq":42}`, ackStored, 42},
-		{`{"stream":"s","domain":"error","seq": 42}`, ackStored, 42},
+		{`{"stream":"s","seq": 42}`, ackStored, 42},
+		{`{"stream":"s","domain":"error","seq":42}`, ackForeign, 42},
+		{`{"stream":"s","seq":42,"batch":"b","count":3}`, ackStored, 42},
 		{`{"stream":"s","seq":42,"duplicate":true}`, ackDuplicate, 42},
 		{`{"stream":"s","seq":18446744073709551615}`, ackStored, 1<<64 - 1},
 		{`{"stream":"s","seq":0}`, ackRetry, 0},
@@ -170,15 +172,27 @@ func TestParseAck(t *testing.T) {
 		{`{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"s","seq":0}`, ackRefused, 0},
 		{`{"error":{"code":400,"err_code":10109,"description":"sealed"},"stream":"s","seq":0}`, ackRefused, 0},
 	} {
-		a := parseAck([]byte(c.data))
+		a := newAckReader("s", "").read([]byte(c.data))
 		if a.outcome() != c.want || a.Seq != c.seq {
 			t.Errorf("%s: %v at %d, want %v", c.data, a.outcome(), a.Seq, c.want)
+		}
+	}
+	hub := newAckReader("s", "hub")
+	for data, want := range map[string]ackOutcome{
+		`{"stream":"s","domain":"hub","seq":42}`:                  ackStored,
+		`{"stream":"s","seq":42,"domain":"hub"}`:                  ackStored,
+		`{"stream":"s","domain":"hub","seq":42,"duplicate":true}`: ackDuplicate,
+		`{"stream":"s","seq":42}`:                                 ackForeign,
+		`{"stream":"s","domain":"edge","seq":42}`:                 ackForeign,
+	} {
+		if a := hub.read([]byte(data)); a.outcome() != want || a.Seq != 42 {
+			t.Errorf("in a domain: %s: %v at %d, want %v", data, a.outcome(), a.Seq, want)
 		}
 	}
 	if a := (ack{noResponders: true}); a.outcome() != ackRetry || a.garbled {
 		t.Errorf("no responders: %+v", a)
 	}
-	conflict := parseAck([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"s","seq":0}`))
+	conflict := newAckReader("s", "").read([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"s","seq":0}`))
 	if conflict.actual() != 7 {
 		t.Errorf("actual %d, want 7", conflict.actual())
 	}

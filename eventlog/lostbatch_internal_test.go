@@ -136,7 +136,7 @@ func TestBatchAnswers(t *testing.T) {
 		{refusedBy(400, 10174), batchRefused, 0},
 		{refusedBy(400, 10199), batchRefused, 0},
 	} {
-		a := parseAck([]byte(c.data))
+		a := newAckReader("s", "").read([]byte(c.data))
 		if a.batchOutcome() != c.want || a.Seq != c.seq {
 			t.Errorf("%s: %v at %d, want %v", c.data, a.batchOutcome(), a.Seq, c.want)
 		}

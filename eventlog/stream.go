@@ -193,7 +193,12 @@ func (f *Feed) changeStream(ctx context.Context, op string, c jetstream.StreamCo
 
 // streamConfig is what a feed's stream is created with: nothing in it drops
 // an event by itself, and single events can't be deleted. Purging stays
-// possible, since trimming the log below its snapshots needs it.
+// possible, since trimming the log below its snapshots needs it. It has no
+// setting that the oldest supported server doesn't know: a server may refuse
+// one (2.12), drop it (2.11), or take the stream offline where another server of
+// the cluster is older. What newer servers have is switched on by its first use
+// (Feed.allow), and at once on the server in this process, whose version is
+// known.
 func (f *Feed) streamConfig(incarnation string) jetstream.StreamConfig {
 	storage := jetstream.FileStorage
 	if f.log.opts.Memory {
@@ -214,8 +219,8 @@ func (f *Feed) streamConfig(incarnation string) jetstream.StreamConfig {
 		MaxConsumers:       -1,
 		Duplicates:         f.log.opts.DuplicateWindow,
 		AllowDirect:        true,
-		AllowAtomicPublish: true,
-		AllowBatchPublish:  true,
+		AllowAtomicPublish: f.log.embedded != nil,
+		AllowBatchPublish:  f.log.embedded != nil,
 		DenyDelete:         true,
 		Metadata: map[string]string{
 			metaFormat:      formatVersion,
@@ -228,6 +233,7 @@ func (f *Feed) streamConfig(incarnation string) jetstream.StreamConfig {
 
 // adopt takes a stream that was checked as the feed's.
 func (f *Feed) adopt(c jetstream.StreamConfig) {
+	f.learn(c)
 	f.incarnation = c.Metadata[metaIncarnation]
 	// What is sent again must come while the stream still recognises it, and
 	// the stream may have been made with another window than ours.

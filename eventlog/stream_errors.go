@@ -130,3 +130,17 @@ func (e *StorageError) Unwrap() []error {
 	}
 	return []error{ErrUnavailable}
 }
+
+// DomainError is an ErrForeign: a commit was acknowledged by the stream of
+// another JetStream domain. It, and others before it, may be in both.
+type DomainError struct {
+	Feed, Stream string
+	Domain       string // the log's; "" for none
+	Found        string // the one that acknowledged
+}
+
+func (e *DomainError) Error() string {
+	return fmt.Sprintf("eventlog: feed %q: %v: a commit was acknowledged by a stream %s of JetStream domain %q, and this log is of domain %q: a leaf node connects two servers that both take the feed's subjects, so commits are stored in both streams: let one of them alone have it, and mirror it to the other (docs/operations.md)", e.Feed, ErrForeign, e.Stream, e.Found, e.Domain)
+}
+
+func (e *DomainError) Unwrap() error { return ErrForeign }

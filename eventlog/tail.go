@@ -45,6 +45,7 @@ type tail struct {
 	server   string // that the consumer lives on; "" where it isn't said
 	times    int    // how often a consumer was made
 	floor    uint64 // the leader's last sequence after that
+	batch    int    // messages that one request may ask for
 	sub      *nats.Subscription
 	made     uint64 // the connection's reconnects when the consumer was made
 	undeny   func()
@@ -190,6 +191,12 @@ func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 		}
 		unanswered := try.Err() != nil && ctx.Err() == nil
 		over()
+		if err == nil {
+			t.batch = tailBatch
+			if most := c.CachedInfo().Config.MaxRequestBatch; most > 0 { // the server's limit
+				t.batch = min(tailBatch, most)
+			}
+		}
 		if err == nil || !unanswered {
 			return done(err)
 		}
@@ -199,8 +206,8 @@ func (t *tail) createConsumer(ctx context.Context, from uint64) error {
 // ask keeps the server's supply of requests filled.
 func (t *tail) ask() {
 	t.mu.Lock()
-	n := tailBatch - t.asked - len(t.buf)
-	if n <= 0 || (t.asked > 0 && n < tailBatch/2) {
+	n := t.batch - t.asked - len(t.buf)
+	if n <= 0 || (t.asked > 0 && n < t.batch/2) {
 		t.mu.Unlock()
 		return
 	}

@@ -67,6 +67,9 @@ func (f *Feed) AppendTransaction(ctx context.Context, tx Transaction) ([]Positio
 	if ctx.Err() != nil {
 		return nil, t.wrap(fmt.Errorf("not sent: %w", context.Cause(ctx)))
 	}
+	if err := f.allowAtomic(ctx); err != nil {
+		return nil, err
+	}
 	if slices.ContainsFunc(tx.Drafts, func(d Draft) bool { return d.Durability == Synced }) {
 		return t.appendSynced(ctx)
 	}

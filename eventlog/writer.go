@@ -176,10 +176,13 @@ func (w *writer) settle(p *Pending, pos Position, err error) {
 func (w *writer) onAck(token uint64, data []byte, noResponders bool) {
 	a := ack{noResponders: true}
 	if !noResponders {
-		a = parseAck(data)
+		a = w.f.acks.read(data)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if a.foreign {
+		w.f.keeper.foreign(a)
+	}
 	p := w.inflight[token]
 	if p == nil || p.busy {
 		return
@@ -195,6 +198,8 @@ func (w *writer) onAck(token uint64, data []byte, noResponders bool) {
 			p.open--
 		}
 		p.sent = time.Time{}
+	case ackForeign:
+		w.settle(p, Position{}, w.ambiguous(p, w.f.keeper.refusal()))
 	case ackRefused:
 		p.open--
 		w.settle(p, Position{}, w.orAmbiguous(p, w.refusal(p, a)))

@@ -40,26 +40,10 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cacheDir(), "tidemark-natstest", version+"-"+goVersion)
-	path := filepath.Join(dir, "nats-server")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	// Built beside and renamed, so that another test that runs at the same
-	// time never sees half of it.
-	temp, err := os.MkdirTemp(dir, "build-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(temp)
-	built := filepath.Join(temp, "nats-server")
-	if _, err := goCommand(ctx, "build", "-o", built, serverModule); err != nil {
-		return "", err
-	}
-	return path, os.Rename(built, path)
+	return cached(version+"-"+goVersion, func(dir string) error {
+		_, err := goCommand(ctx, "build", "-o", filepath.Join(dir, "nats-server"), serverModule)
+		return err
+	})
 })
 
 func cacheDir() string {
@@ -80,4 +64,63 @@ func goCommand(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// Releases are the supported releases of nats-server before the one that go.mod
+// names: the last patch of each minor version.
+var Releases = []string{"v2.10.27", "v2.11.17", "v2.12.15", "v2.14.10"}
+
+// BinaryOf returns the path of a nats-server of a released version, which is
+// built from its module where it isn't cached yet. "" is the one that go.mod
+// names.
+func BinaryOf(t testing.TB, version string) string {
+	t.Helper()
+	if version == "" {
+		return Binary(t)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	path, err := released(ctx, version)
+	if err != nil {
+		t.Fatalf("build nats-server %s: %v", version, err)
+	}
+	return path
+}
+
+func released(ctx context.Context, version string) (string, error) {
+	goVersion, err := goCommand(ctx, "env", "GOVERSION")
+	if err != nil {
+		return "", err
+	}
+	return cached(version+"-"+goVersion, func(dir string) error {
+		cmd := exec.CommandContext(ctx, "go", "install", serverModule+"@"+version)
+		cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("go install %s@%s: %w\n%s", serverModule, version, err, out)
+		}
+		return nil
+	})
+}
+
+// cached returns the path of a nats-server in the user's cache, and lets build
+// put it into a directory where it isn't there. That is beside, and renamed, so
+// that another test that runs at the same time never sees half of it.
+func cached(name string, build func(dir string) error) (string, error) {
+	dir := filepath.Join(cacheDir(), "tidemark-natstest", name)
+	path := filepath.Join(dir, "nats-server")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	temp, err := os.MkdirTemp(dir, "build-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(temp)
+	if err := build(temp); err != nil {
+		return "", err
+	}
+	return path, os.Rename(filepath.Join(temp, "nats-server"), path)
 }

@@ -28,6 +28,7 @@ type Server struct {
 	conf    string // path of the configuration
 	log     string // path of the log
 	store   string // JetStream's directory
+	version string // "" for the one that go.mod names
 
 	mu   sync.Mutex
 	proc *Process // nil while it is down
@@ -37,7 +38,15 @@ type Server struct {
 // configuration, in the server's language, such as "authorization { token: x }".
 func Start(t testing.TB, conf ...string) *Server {
 	t.Helper()
+	return StartVersion(t, "", conf...)
+}
+
+// StartVersion starts a server of a released version, such as "v2.10.27"; "" is
+// the one that go.mod names.
+func StartVersion(t testing.TB, version string, conf ...string) *Server {
+	t.Helper()
 	s := prepare(t, "single", freePort(t), conf...)
+	s.version = version
 	s.launch()
 	s.awaitReady()
 	return s
@@ -90,7 +99,7 @@ func (s *Server) launch() {
 	if s.proc != nil {
 		s.t.Fatalf("server %s runs already", s.name)
 	}
-	s.proc = Run(s.t, exec.Command(Binary(s.t), "--config", s.conf))
+	s.proc = Run(s.t, exec.Command(BinaryOf(s.t, s.version), "--config", s.conf))
 }
 
 // awaitReady waits until the server is healthy, which includes that it has

@@ -1,0 +1,48 @@
+package eventlog
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What can be done follows from what the leader returns, and from its version;
+// what isn't known isn't done.
+func TestCapabilities(t *testing.T) {
+	for _, c := range []struct {
+		leader, connected string // versions; "" for one that doesn't say
+		atomic, ingest    bool   // as returned
+		want              string
+	}{
+		{"2.15.2", "2.15.2", true, true, "direct atomic ingest archive"},
+		{"2.15.2", "2.10.1", false, false, "direct archive"},
+		{"2.14.0-RC.1", "2.15.2", true, true, "direct atomic ingest"},
+		{"2.12.15", "2.12.15", true, true, "direct atomic"}, // it can't know the other one
+		{"2.11.9", "2.15.2", true, true, "direct"},
+		{"", "2.15.2", true, true, ""},  // a leader that doesn't say it is older
+		{"", "2.10.27", true, true, ""}, // and so is this one
+		{"dev", "dev", true, true, ""},
+		{"3.0.0", "3.0.0", true, true, "direct atomic ingest archive"},
+	} {
+		config := jetstream.StreamConfig{AllowAtomicPublish: c.atomic, AllowBatchPublish: c.ingest, Metadata: map[string]string{}}
+		if c.leader != "" {
+			config.Metadata[versionKey] = c.leader
+		}
+		caps := capabilitiesOf(config, c.connected)
+		got := ""
+		for _, has := range []struct {
+			name string
+			so   bool
+		}{{"direct", caps.release.atLeast(releaseDirect)}, {"atomic", caps.atomic}, {"ingest", caps.ingest}, {"archive", caps.release.atLeast(releaseArchive)}} {
+			if has.so {
+				if got != "" {
+					got += " "
+				}
+				got += has.name
+			}
+		}
+		if got != c.want {
+			t.Errorf("leader %q, connected to %q: %q, want %q", c.leader, c.connected, got, c.want)
+		}
+	}
+}
