@@ -200,14 +200,15 @@ func (a *adoption) missing(from, to uint64) {
 	a.deleted.Add(to - from - trimmed)
 }
 
-// decode makes a commit of a message, of one event.
+// decode makes a commit of a message, of one event. The error says what is wrong
+// with it.
 func (a *adoption) decode(f *Feed, c *Commit, m *message) error {
 	lay, key, typ, err := a.meaning(m)
 	if err == nil && lay == nil {
 		err = errors.New("no layout is for its subject: add one, or pass over such messages by SkipOthers")
 	}
 	if err != nil {
-		return fmt.Errorf("eventlog: %s@%d, subject %q: %w: %w", f.name, m.seq, m.subject, ErrCorrupt, err)
+		return err
 	}
 	if t := f.reg.byName[typ]; t != nil {
 		typ = t.name

@@ -3,6 +3,8 @@ package eventlog
 import (
 	"fmt"
 	"strings"
+
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // decoder turns messages into commits. It remembers what comes again, so that
@@ -27,7 +29,7 @@ func (f *Feed) decode(c *Commit, m message) error {
 
 // commitHeaders are the values of the headers that decide how a commit is
 // read; lent.
-type commitHeaders struct{ id, typ, events, codec, ids []byte }
+type commitHeaders struct{ id, typ, events, codec, ids, seen []byte }
 
 func (h *commitHeaders) collect(b headers) error {
 	return b.each(func(name, value []byte) bool {
@@ -43,6 +45,8 @@ func (h *commitHeaders) collect(b headers) error {
 			at = &h.codec
 		case headerIDs:
 			at = &h.ids
+		case headerSeen:
+			at = &h.seen
 		default:
 			return true
 		}
@@ -54,38 +58,59 @@ func (h *commitHeaders) collect(b headers) error {
 }
 
 // decode turns a message into a commit; c's memory is used again. The key is
-// the rest of the subject behind the feed's prefix. m must stay for as long
-// as c does.
+// the rest of the subject after the feed's prefix. m must stay for as long
+// as c does. Where the message is no commit, the error is a *CorruptError, and
+// c one with that as its Problem.
 func (d *decoder) decode(c *Commit, m *message) error {
 	f := d.f
+	c.problem = nil
 	if f.adopted != nil {
-		return f.adopted.decode(f, c, m)
+		if err := f.adopted.decode(f, c, m); err != nil {
+			return d.unreadable(c, m, &commitHeaders{}, err)
+		}
+		return nil
 	}
 	var h commitHeaders
 	if err := h.collect(m.header); err != nil {
-		return fmt.Errorf("eventlog: %s@%d: %w: headers: %w", f.name, m.seq, ErrCorrupt, err)
+		// Some sources deliver such a message without headers: so all do.
+		m.header, h = nil, commitHeaders{}
+		return d.unreadable(c, m, &h, fmt.Errorf("headers: %w", err))
 	}
+	if err := d.open(c, m, &h); err != nil {
+		return d.unreadable(c, m, &h, err)
+	}
+	return nil
+}
+
+// open is decode for a message whose headers are known.
+func (d *decoder) open(c *Commit, m *message, h *commitHeaders) error {
+	f := d.f
 	enc, ok := strings.CutPrefix(m.subject, f.prefix)
 	if !ok {
-		return fmt.Errorf("eventlog: %s@%d: %w: subject %q is not the feed's", f.name, m.seq, ErrCorrupt, m.subject)
+		return fmt.Errorf("subject %q is not the feed's", m.subject)
 	}
 	key, err := d.key(enc)
 	if err != nil {
-		return fmt.Errorf("eventlog: %s@%d: %w: %w", f.name, m.seq, ErrCorrupt, err)
+		return err
 	}
 	codec := MsgPack
 	if len(h.codec) > 0 {
 		if codec, ok = f.reg.codecs[string(h.codec)]; !ok {
-			return fmt.Errorf("eventlog: %s@%d: %w: codec %q isn't known: open the feed with eventlog.ReadCodecs", f.name, m.seq, ErrCorrupt, h.codec)
+			return fmt.Errorf("%w: codec %q isn't known: open the feed with eventlog.ReadCodecs", errUnknownCodec, h.codec)
 		}
 	}
 	parts, err := decodePayload(d.typeName(h.typ), string(h.events), m.data, c.parts[:0])
 	if err != nil {
-		return fmt.Errorf("eventlog: %s@%d: %w", f.name, m.seq, err)
+		return err
 	}
 	if len(h.ids) > 0 {
 		if err := eachPacked(string(h.ids), len(parts), func([]byte, int, int) bool { return true }); err != nil {
-			return fmt.Errorf("eventlog: %s@%d: %w", f.name, m.seq, err)
+			return err
+		}
+	}
+	if len(h.seen) > 0 {
+		if _, err := timeframe.Parse(string(h.seen)); err != nil {
+			return fmt.Errorf("header %s: %w", headerSeen, err)
 		}
 	}
 	c.Feed, c.Seq, c.Time, c.Key, c.ID = f.name, m.seq, m.time(), key, d.id(h.id, m.seq)

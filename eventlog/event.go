@@ -47,6 +47,8 @@ type Commit struct {
 	evolved *evolved
 	// unnamed: ID isn't one of ours; see Identity.
 	unnamed bool
+	// problem is nil where the message could be decoded.
+	problem *CorruptError
 }
 
 // part is one event inside a commit's payload.
@@ -132,13 +134,17 @@ func (e Event) Header(name string) string {
 	return e.commit.msg.get(name)
 }
 
-// Data is the encoded event. It is lent: valid as long as the commit is.
+// Data is the encoded event; of a commit with a Problem, the whole payload. It
+// is lent: valid as long as the commit is.
 func (e Event) Data() []byte { return e.data }
 
 // Decode fills v, a pointer to the event's registered type.
 func (e Event) Decode(v any) (err error) {
 	if e.commit == nil {
 		return fmt.Errorf("%w: the zero Event", ErrInvalid)
+	}
+	if e.commit.problem != nil {
+		return e.commit.problem
 	}
 	defer func() {
 		if err != nil {
@@ -166,6 +172,9 @@ func (e Event) Value() (any, error) {
 			return nil, err
 		}
 		return e.raw(), nil
+	}
+	if e.commit.problem != nil {
+		return nil, e.commit.problem
 	}
 	v, err := t.decode(e.commit.codec, e.data)
 	if err != nil {

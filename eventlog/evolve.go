@@ -116,11 +116,14 @@ func (e *UpcastError) Error() string {
 func (e *UpcastError) Unwrap() []error { return []error{ErrUpcast, e.Err} }
 
 // Problem says why no handler can be expected for the event: an ErrUnknownType
-// whose policy is to refuse it, or an ErrUpcast. It is nil for registered
-// types.
+// whose policy is to refuse it, an ErrUpcast, or the Problem of its commit. It
+// is nil for registered types.
 func (e Event) Problem() error {
 	if e.commit == nil {
 		return fmt.Errorf("%w: the zero Event", ErrInvalid)
+	}
+	if e.commit.problem != nil {
+		return e.commit.problem
 	}
 	if ev := e.commit.evolved; ev != nil && ev.origins[e.Index].err != nil {
 		return ev.origins[e.Index].err

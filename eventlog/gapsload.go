@@ -1,9 +1,11 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +29,10 @@ type feedGaps struct {
 	mu    sync.Mutex    // held while the record is read
 	asked time.Time     // when it was read last
 	begin atomic.Uint64 // the stream's first message, when it was read for that
+
+	smu    sync.Mutex
+	strays map[uint64]*CorruptError // met by readers, and not passed over; at most strayMost
+	others bool                     // there were more than that
 }
 
 // knownGaps is a register as it was read. It doesn't change.
@@ -46,6 +52,9 @@ func newFeedGaps(f *Feed) *feedGaps {
 	g.now.Store(&knownGaps{Index: gaps.Register{}.Index()})
 	return g
 }
+
+// strayMost is how many messages that can't be decoded are kept for Check.
+const strayMost = 16
 
 func (f *Feed) gapsKey() string { return f.name + ".gaps" }
 
@@ -114,6 +123,55 @@ func (g *feedGaps) first(ctx context.Context, first uint64) uint64 {
 		g.begin.Store(first)
 	}
 	return g.now.Load().Before(first)
+}
+
+// passes says whether a message is registered as passed over.
+func (k *knownGaps) passes(m *message) bool {
+	prints := k.Passed(m.seq)
+	return len(prints) > 0 && slices.Contains(prints, m.fingerprint())
+}
+
+// met is called for a message that can't be decoded. It says whether that is
+// passed over; else it is kept for Check.
+func (g *feedGaps) met(ctx context.Context, e *CorruptError) (passed bool, err error) {
+	if err := g.refreshOld(ctx); err != nil && !errors.Is(err, ErrDenied) {
+		return false, err
+	}
+	if slices.Contains(g.now.Load().Passed(e.Seq), e.Print) {
+		return true, nil
+	}
+	g.smu.Lock()
+	defer g.smu.Unlock()
+	switch {
+	case g.strays[e.Seq] != nil:
+	case len(g.strays) >= strayMost:
+		g.others = true
+	case g.strays == nil:
+		g.strays = map[uint64]*CorruptError{e.Seq: e}
+	default:
+		g.strays[e.Seq] = e
+	}
+	return false, nil
+}
+
+// known are the messages that readers have met and can't be decoded, but for
+// those that were registered since; others says that there were more.
+func (g *feedGaps) known() (strays []*CorruptError, others bool) {
+	now := g.now.Load()
+	g.smu.Lock()
+	defer g.smu.Unlock()
+	for seq, e := range g.strays {
+		if slices.Contains(now.Passed(seq), e.Print) || now.Covers(seq) {
+			delete(g.strays, seq)
+			continue
+		}
+		strays = append(strays, e)
+	}
+	slices.SortFunc(strays, func(a, b *CorruptError) int { return cmp.Compare(a.Seq, b.Seq) })
+	if len(strays) == 0 {
+		g.others = false // they are met again where they are read again
+	}
+	return strays, g.others
 }
 
 // refresh reads the register from its leader.

@@ -108,11 +108,6 @@ func trimBlanks(v []byte) []byte {
 	return v
 }
 
-// validate says whether the block can be read to its end.
-func (h headers) validate() error {
-	return h.each(func(_, _ []byte) bool { return true })
-}
-
 // headersOf is the block of what nats.go has decoded, by name: their order is
 // lost by then. The order of one name's values isn't.
 func headersOf(h nats.Header) headers {

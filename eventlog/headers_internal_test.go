@@ -34,7 +34,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		want, err := nats.DecodeHeadersMsg(b)
 		h := headers(b)
-		if got := h.validate(); len(b) > 0 && (got == nil) != (err == nil) {
+		if got := h.each(func(_, _ []byte) bool { return true }); len(b) > 0 && (got == nil) != (err == nil) {
 			t.Fatalf("%q: %v, nats.go says %v", b, got, err)
 		}
 		if err != nil || len(b) == 0 {

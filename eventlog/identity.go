@@ -146,7 +146,7 @@ func (f *Feed) findID(ctx context.Context, key, id string, after uint64) (head, 
 			})
 		}
 		learn(&m)
-		for c, err := range f.Commits(ctx, After(known), OfKey(key), Until(head-1), AllowTrimmed()) {
+		for c, err := range f.Commits(ctx, After(known), OfKey(key), Until(head-1), AllowTrimmed(), Unreadable()) {
 			if err != nil {
 				return 0, 0, false, err
 			}

@@ -200,7 +200,7 @@ func (im *importer) read(ctx context.Context, own map[[16]byte]bool) (batches []
 	if err != nil {
 		return nil, err
 	}
-	for c, err := range im.f.Commits(ctx, After(im.known), Until(st.Last), AllowTrimmed()) {
+	for c, err := range im.f.Commits(ctx, After(im.known), Until(st.Last), AllowTrimmed(), Unreadable()) {
 		if err != nil {
 			return nil, err
 		}

@@ -60,8 +60,12 @@ func (m *message) fingerprint() timeframe.Fingerprint {
 	type field struct{ name, value []byte }
 	var few [8]field
 	fields := few[:0]
-	for name, value := range m.header.fields() {
+	err := m.header.each(func(name, value []byte) bool {
 		fields = append(fields, field{name, value})
+		return true
+	})
+	if err != nil { // some sources deliver such a message without headers
+		fields = fields[:0]
 	}
 	// Stable, since the order of one name's values counts.
 	slices.SortStableFunc(fields, func(a, b field) int { return bytes.Compare(a.name, b.name) })

@@ -20,6 +20,8 @@ type readConfig struct {
 	trimmed bool
 	steps   bool
 	known   mark // of the message at after; none where seq is 0
+
+	unreadable bool
 }
 
 // After starts reading behind this sequence. Default: at the feed's start.
@@ -63,10 +65,18 @@ func AllowTrimmed() ReadOption { return func(c *readConfig) { c.trimmed = true }
 // feed was read (Reader.At), and not only what is in it.
 func Progress() ReadOption { return func(c *readConfig) { c.steps = true } }
 
+// Unreadable delivers messages that can't be decoded as commits with a Problem,
+// where reading would end with that error. Their events fail to decode.
+func Unreadable() ReadOption { return func(c *readConfig) { c.unreadable = true } }
+
 // Read yields a feed's events in order, from the start to what is the end
 // now, or as the options say. An error is the last step; when ctx ends, its
 // cause is, and nothing comes behind it. An event is valid until the next
 // step; what Decode and Value make of it stays.
+//
+// A message that can't be decoded, such as one that another tool has published,
+// is a *CorruptError with its position: read on after that (After), with it
+// (Unreadable), or register it as passed over (Feed.Pass).
 //
 // Errors: ErrTrimmed, ErrLostTail, ErrGap, ErrCorrupt, ErrUnavailable,
 // ErrClosed, ErrInvalidKey, and the context's.

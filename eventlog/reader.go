@@ -193,9 +193,11 @@ func (r *Reader) next(ctx context.Context) ([]Commit, error) {
 	return r.take(ctx, msgs)
 }
 
-// take decodes messages into the batch. Markers count, and aren't in it.
+// take decodes messages into the batch. Markers, and messages that are passed
+// over, count, and aren't in it.
 func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 	batch := r.room(len(msgs))
+	known := r.f.gaps.now.Load()
 	n := 0
 	for i := range msgs {
 		m := &msgs[i]
@@ -204,9 +206,11 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 			break
 		}
 		err := r.account(ctx, m.seq)
-		marker := r.f.isMarker(m)
-		if err == nil && !marker {
-			err = r.dec.decode(&batch[n], lend(m))
+		skip := r.f.isMarker(m) || known.Passes() && known.passes(m)
+		if err == nil && !skip {
+			if err = r.dec.decode(&batch[n], lend(m)); err != nil {
+				skip, err = r.unreadable(ctx, err)
+			}
 		}
 		if err != nil {
 			// What came before the bad one is still good. Where only ctx ended,
@@ -221,12 +225,29 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 			}
 			return nil, err
 		}
-		if !marker {
+		if !skip {
 			n++
 		}
 		r.cursor, r.last = m.seq, *m
 	}
 	return r.taken(batch[:n]), nil
+}
+
+// unreadable says what becomes of a message that is no commit: it is skipped
+// where it is registered as passed over, delivered where that is asked for, and
+// else the error that ends reading.
+func (r *Reader) unreadable(ctx context.Context, err error) (skip bool, _ error) {
+	corrupt, ok := errors.AsType[*CorruptError](err)
+	if !ok {
+		return false, err
+	}
+	if skip, err := r.f.gaps.met(ctx, corrupt); skip || err != nil {
+		return skip, err
+	}
+	if r.cfg.unreadable {
+		return false, nil
+	}
+	return false, corrupt
 }
 
 // room is the batch's memory for n commits. What a burst took is given back

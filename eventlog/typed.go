@@ -48,6 +48,10 @@ func (f *Feed) Knows(typeName string) bool {
 	return ok
 }
 
+// KeepsUnknown says whether events whose type isn't registered are read as Raw
+// (KeepUnknown).
+func (f *Feed) KeepsUnknown() bool { return f.reg.keeps() }
+
 // TypeNames lists the registered event types in order.
 func (f *Feed) TypeNames() []string {
 	names := make([]string, 0, len(f.reg.byName))

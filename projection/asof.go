@@ -192,7 +192,7 @@ func (u *unit) readTo(ctx context.Context, f *eventlog.Feed, to uint64) error {
 	if u.cursor[name] >= to {
 		return nil
 	}
-	r, err := f.NewReader(ctx, eventlog.After(u.cursor[name]), eventlog.Until(to), eventlog.Progress())
+	r, err := f.NewReader(ctx, eventlog.After(u.cursor[name]), eventlog.Until(to), eventlog.Progress(), eventlog.Unreadable())
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func (g *group) failed(u *unit, c *eventlog.Commit, err error) {
 		return
 	}
 	if fp.Then != Stop {
-		r := parkedRow{Err: err.Error(), Stack: g.stack, Attempts: g.tries[n], Skipped: fp.Then == Skip, Ordered: fp.Then == ParkKey}
+		r := parkedRow{Err: err.Error(), Stack: g.stack, Attempts: g.tries[n], Skipped: fp.Then == Skip, Ordered: fp.Then == ParkKey && c.Key != ""}
 		if g.up != nil {
 			r.Upstream = g.up.name
 		} else {

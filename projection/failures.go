@@ -24,6 +24,7 @@ const (
 	ParkCommit
 	// ParkKey sets the commit aside, and with it all that its feed has of the
 	// same key from there on, so that the key's order holds. Other keys go on.
+	// Of a message that has no key, only itself.
 	ParkKey
 )
 

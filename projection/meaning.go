@@ -21,12 +21,20 @@ func (n *node) meaning() string {
 	if n.means != "" {
 		return n.means
 	}
-	return n.meaningBy(func(up *node) (uint64, string) { return up.version, up.meaning() })
+	return n.meaningBy(n.passes, func(up *node) (uint64, string) { return up.version, up.meaning() })
 }
 
 // meaningIn is the node's meaning above the tables as a snapshot holds them.
-func (n *node) meaningIn(c *candidate) string {
-	return n.meaningBy(func(up *node) (uint64, string) {
+func (n *node) meaningIn(c *candidate) string { return n.meaningWith(n.passes, c) }
+
+// understandsMeaning says whether a state of this meaning, in a snapshot, is the node's. What
+// stopped at unknown types is the state of one that passes them over, too.
+func (n *node) understandsMeaning(meaning string, c *candidate) bool {
+	return meaning == n.meaningIn(c) || n.passes && meaning == n.meaningWith(false, c)
+}
+
+func (n *node) meaningWith(passes bool, c *candidate) string {
+	return n.meaningBy(passes, func(up *node) (uint64, string) {
 		if up.unsaved {
 			return up.version, up.meaningIn(c)
 		}
@@ -35,7 +43,7 @@ func (n *node) meaningIn(c *candidate) string {
 	})
 }
 
-func (n *node) meaningBy(of func(up *node) (version uint64, meaning string)) string {
+func (n *node) meaningBy(passes bool, of func(up *node) (version uint64, meaning string)) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "state %s\ncodec %s\n", n.shape, n.codec.Name())
 	for _, feed := range slices.Sorted(maps.Keys(n.handlers)) {
@@ -48,6 +56,9 @@ func (n *node) meaningBy(of func(up *node) (version uint64, meaning string)) str
 		for _, line := range n.evolved(feed) {
 			fmt.Fprintf(&b, "\t%s\n", line)
 		}
+	}
+	if passes {
+		b.WriteString("unknown types are passed over\n")
 	}
 	for _, e := range n.ups {
 		version, meaning := of(e.from)

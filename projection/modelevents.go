@@ -181,11 +181,11 @@ func (c *eventsCut[T]) fromLog() (out []snapshot.Change, err error) {
 		if at == 0 {
 			continue
 		}
-		for commit, err := range c.feeds[feed].Commits(ctx, eventlog.Until(at)) {
+		for commit, err := range c.feeds[feed].Commits(ctx, eventlog.Until(at), eventlog.Unreadable()) {
 			if err != nil {
 				return nil, err
 			}
-			if handles(c.handlers[feed], commit) {
+			if commit.Problem() == nil && handles(c.handlers[feed], commit) {
 				out = append(out, snapshot.Change{Key: commitKey(feed, commit.Seq), Value: commit.AppendStored(nil)})
 			}
 		}

@@ -38,8 +38,10 @@ type node struct {
 	lazy       *demand // nil: it isn't Lazy
 	history    int     // changes kept for watchers; 0: while there are any
 	failures   failing
-	park       *parking // what is set aside; nil where nothing can be
-	of         *node    // whose parking this node is; nil for all others
+	park       *parking      // what is set aside; nil where nothing can be
+	of         *node         // whose parking this node is; nil for all others
+	passes     bool          // over events of unknown types
+	unknown    atomic.Uint64 // such events, since the start
 
 	mu       sync.Mutex // guards handlers and ups until the start, and log after it
 	handlers map[string]map[string]handler

@@ -32,7 +32,7 @@ func (u *unit) pump(ctx context.Context, over <-chan struct{}, f *eventlog.Feed,
 	wait := first
 	for ctx.Err() == nil {
 		err := func() error {
-			r, err := f.NewReader(ctx, from, eventlog.Progress(), following(until))
+			r, err := f.NewReader(ctx, from, eventlog.Progress(), eventlog.Unreadable(), following(until))
 			if err != nil {
 				return err
 			}

@@ -197,8 +197,8 @@ func (n *node) understands(c *candidate) (why string, m migration) {
 		}
 		return "", m
 	}
-	if member.Meaning != n.meaningIn(c) {
-		return fmt.Sprintf("the state type, the handled event types or the upcasters that lead to them have changed for projection %q, and its version %d has not", n.name, n.version), nil
+	if !n.understandsMeaning(member.Meaning, c) {
+		return fmt.Sprintf("the state type, the handled event types, the upcasters that lead to them or the policy for unknown types have changed for projection %q, and its version %d has not", n.name, n.version), nil
 	}
 	return "", nil
 }

@@ -43,6 +43,7 @@ type Status struct {
 	Rows      int
 	Parked    int    // commits that are set aside, and records of skipped ones; see Runtime.Parked
 	Applied   uint64 // events, since the start
+	Unknown   uint64 // events of unknown types that were passed over since the start (PassUnknown)
 	Recovery  Recovery
 	Snapshots SnapshotStatus // of the unit
 	Err       error          // *StoppedError, or nil
@@ -185,7 +186,7 @@ func (u *unit) status(n *node) Status {
 	defer u.mu.Unlock()
 	s := Status{
 		Projection: n.name, Unit: u.name, Version: n.version, State: CatchingUp,
-		At: n.at(), Rows: rows, Applied: n.applied, Recovery: n.recovery, Snapshots: u.saver.status,
+		At: n.at(), Rows: rows, Applied: n.applied, Unknown: n.unknown.Load(), Recovery: n.recovery, Snapshots: u.saver.status,
 		Diverged: n.diverged, Parked: parked,
 	}
 	s.Beside = u.beside()

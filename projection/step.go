@@ -176,6 +176,9 @@ func (n *node) events(f *eventlog.Feed, c *eventlog.Commit, at *eventlog.Event) 
 	if n.step.on == nil {
 		return nil
 	}
+	if c.Problem() != nil {
+		return n.unreadable(f, c, at)
+	}
 	for j := range c.Len() {
 		*at = c.Event(j)
 		h := n.step.on[at.Type]
@@ -183,7 +186,9 @@ func (n *node) events(f *eventlog.Feed, c *eventlog.Commit, at *eventlog.Event) 
 			if f.Knows(at.Type) {
 				continue
 			}
-			if err := at.Problem(); err != nil {
+			if err := at.Problem(); n.pass(err) {
+				continue
+			} else if err != nil {
 				return err
 			}
 			if h = n.step.on[eventlog.AnyUnknown]; h == nil {
