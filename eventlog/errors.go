@@ -160,7 +160,7 @@ func (e *RangeError) Error() string {
 	case e.class == ErrLostTail:
 		return fmt.Sprintf("eventlog: feed %q lost its tail: wanted %d, the last one is %d: what was derived from the lost events must be rebuilt", e.Feed, e.Want, e.Last)
 	default:
-		return fmt.Sprintf("eventlog: feed %q has a gap: wanted %d, got %d although nothing may be deleted here: check the server's storage", e.Feed, e.Want, e.First)
+		return fmt.Sprintf("eventlog: feed %q has a gap: wanted %d, got %d although nothing may be deleted here: check the server's storage; Feed.AcceptGap registers what is lost for good", e.Feed, e.Want, e.First)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/internal/gaps"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // feedGaps is a feed's register of gaps as this process knows it: which
@@ -110,6 +111,14 @@ func (g *feedGaps) explains(ctx context.Context, first, last uint64) (bool, erro
 	}
 	err := g.refresh(ctx)
 	return err == nil && g.coversAll(first, last), err
+}
+
+// erased is the fingerprint of the message that was erased at a sequence.
+func (g *feedGaps) erased(ctx context.Context, seq uint64) (p timeframe.Fingerprint, ok bool) {
+	if p, ok = g.now.Load().Erased(seq); ok || g.refreshOld(ctx) != nil {
+		return p, ok
+	}
+	return g.now.Load().Erased(seq)
 }
 
 // first is where the log begins whose stream has its first message at a

@@ -12,7 +12,8 @@ const maxIdentityIDs = 256 << 10
 
 // identityCache remembers which IDs a key's history holds, up to a sequence,
 // so that a run of identified appends to one key reads its history once. It
-// is a cache of facts that don't change: commits are never altered.
+// is a cache of facts that don't change: commits are never altered, and a key
+// whose commits are erased is forgotten.
 type identityCache struct {
 	mu   sync.Mutex
 	keys map[string]*keyIDs
@@ -96,6 +97,13 @@ func (c *identityCache) extend(key string, after, upto uint64, found map[[16]byt
 	}
 	k.upto = max(k.upto, upto)
 	c.evict(key)
+}
+
+// drop forgets a key: commits of it are gone.
+func (c *identityCache) drop(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forget(key)
 }
 
 func (c *identityCache) forget(key string) {

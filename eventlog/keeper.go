@@ -193,8 +193,11 @@ func (f *Feed) Drift() []Drift {
 // opened, with settings that keep its events. Errors: ErrMissing,
 // ErrRecreated, ErrUnsafe or ErrForeign (somebody changed its settings),
 // ErrLostTail (it ends below a commit that this handle was acknowledged),
-// ErrReplica (readers have found a server that keeps another history), and
-// those of State.
+// ErrReplica (readers have found a server that keeps another history), ErrGap (a
+// *GapsError: messages are missing inside, and aren't registered), ErrCorrupt (a
+// *CorruptError for each message that a reader of this process has met, that
+// can't be decoded, and isn't passed over; or the register of gaps is damaged),
+// and those of State.
 func (f *Feed) Check(ctx context.Context) error {
 	if err := f.online(); err != nil {
 		return err
@@ -210,7 +213,7 @@ func (f *Feed) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(refusalOf(f, f.Drift()), f.replicas.err())
+	err = errors.Join(refusalOf(f, f.Drift()), f.replicas.err(), f.gaps.check(ctx, st))
 	if acked > st.Last {
 		err = errors.Join(err, &RangeError{Feed: f.name, Want: acked, First: st.First, Last: st.Last, class: ErrLostTail})
 	}

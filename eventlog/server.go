@@ -267,6 +267,8 @@ func (f *Feed) Observe(ctx context.Context, seqs ...uint64) (timeframe.Observed,
 		}
 		if ok {
 			o.Prints[seq] = m.fingerprint()
+		} else if print, known := f.gaps.erased(ctx, seq); known {
+			o.Prints[seq] = print
 		}
 	}
 	return o, nil

@@ -58,7 +58,7 @@ func (d *decoder) unreadable(c *Commit, m *message, h *commitHeaders, err error)
 		key, _ = decodeKey(strings.Clone(enc))
 	}
 	c.Feed, c.Seq, c.Time, c.Key, c.ID = f.name, m.seq, m.time(), key, d.id(h.id, m.seq)
-	c.msg, c.reg, c.codec, c.evolved, c.problem = *m, f.reg, MsgPack, nil, problem
+	c.msg, c.reg, c.codec, c.evolved, c.unnamed, c.problem = *m, f.reg, MsgPack, nil, len(h.id) == 0, problem
 	c.parts = c.parts[:0]
 	for _, name := range f.reg.presentNames(string(h.typ)) {
 		c.parts = append(c.parts, part{typ: name, data: m.data})
