@@ -2,6 +2,7 @@ package effect_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/tidemark-es/tidemark/effect"
@@ -52,5 +53,23 @@ func TestInvalid(t *testing.T) {
 	}
 	if err := twice.Run(ctx, newPost().send, effect.Options{}); !errors.Is(err, projection.ErrStopped) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// An intent that a snapshot would lose something of is refused, with the field:
+// else a mail goes to nobody.
+func TestIntentsComeBack(t *testing.T) {
+	type hiddenMail struct{ to string }
+	type wrapped struct{ Mails []hiddenMail }
+	const want = "wrapped.Mails[].to is not exported"
+	log := logtest.Fresh(t)
+	if _, err := effect.New[wrapped](logtest.Context(t), log, "mails", 1); !errors.Is(err, effect.ErrInvalid) || !strings.Contains(err.Error(), want) {
+		t.Errorf("New: %v", err)
+	}
+	if _, err := effect.Offline[wrapped]("mails", 1); !errors.Is(err, effect.ErrInvalid) || !strings.Contains(err.Error(), want) {
+		t.Errorf("Offline: %v", err)
+	}
+	if _, err := effect.Offline[error]("mails", 1); !errors.Is(err, effect.ErrInvalid) {
+		t.Errorf("an interface: %v", err)
 	}
 }

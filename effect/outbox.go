@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/storable"
 	"github.com/tidemark-es/tidemark/projection"
 )
 
@@ -36,8 +37,8 @@ type Outbox[I any] struct {
 	stated map[string]map[string]uint64 // see note
 }
 
-// New makes an outbox of intents of type I, which must be storable in
-// msgpack. The name is the projection's; the feed of outcomes is called
+// New makes an outbox of intents of type I, which must come back from msgpack as
+// they were (docs/types.md). The name is the projection's; the feed of outcomes is called
 // <name>-outcomes and is made where it isn't there. Raise the version when the
 // handlers state other intents for the same events.
 //
@@ -46,7 +47,7 @@ func New[I any](ctx context.Context, log *eventlog.Log, name string, version uin
 	if log == nil {
 		return nil, fmt.Errorf("effect: %w: nil log", ErrInvalid)
 	}
-	if err := storable[I](name); err != nil {
+	if err := comesBack[I](name); err != nil {
 		return nil, err
 	}
 	feed, err := log.Feed(ctx, name+"-outcomes", outcomeTypes()...)
@@ -70,11 +71,10 @@ func newOutbox[I any](log *eventlog.Log, app string, outcomes *eventlog.Feed, na
 	return o
 }
 
-// storable refuses intents that a snapshot would lose.
-func storable[I any](name string) error {
-	switch t := reflect.TypeFor[I](); t.Kind() {
-	case reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Uintptr:
-		return fmt.Errorf("effect: outbox %q: %w: intents of type %s can't be stored: use a struct", name, ErrInvalid, t)
+// comesBack refuses intents that a snapshot would lose.
+func comesBack[I any](name string) error {
+	if lost := storable.Check(reflect.TypeFor[I](), storable.MsgPack).Problems; len(lost) > 0 {
+		return fmt.Errorf("effect: outbox %q: %w: intents: %s", name, ErrInvalid, storable.List(lost))
 	}
 	return nil
 }

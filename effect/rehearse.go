@@ -17,7 +17,7 @@ import (
 //
 // Errors: ErrInvalid.
 func Offline[I any](name string, version uint64) (*Outbox[I], error) {
-	if err := storable[I](name); err != nil {
+	if err := comesBack[I](name); err != nil {
 		return nil, err
 	}
 	feed, err := eventlog.Offline(name+"-outcomes", outcomeTypes()...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/tidemark-es/tidemark/internal/storable"
 	"github.com/tidemark-es/tidemark/internal/utc"
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -49,6 +50,9 @@ type msgpackCodec struct{}
 
 func (msgpackCodec) Name() string { return "msgpack" }
 
+// StorageRules says by which rules types are stored (internal/storable).
+func (msgpackCodec) StorageRules() storable.Rules { return storable.MsgPack }
+
 // maxPooledBuffer keeps one large event from being paid for for ever.
 const maxPooledBuffer = 1 << 20
 
@@ -66,6 +70,9 @@ var msgpackEncoders = sync.Pool{New: func() any {
 func (msgpackCodec) Append(dst []byte, v any) ([]byte, error) {
 	if m, ok := v.(msgMarshaler); ok {
 		return m.MarshalMsg(dst)
+	}
+	if err := storable.Of(v, storable.MsgPack).Value(v); err != nil {
+		return dst, fmt.Errorf("eventlog: %w: %w", ErrInvalid, err)
 	}
 	e := msgpackEncoders.Get().(*msgpackEncoder)
 	defer func() {
@@ -123,7 +130,13 @@ type jsonCodec struct{}
 
 func (jsonCodec) Name() string { return "json" }
 
+// StorageRules says by which rules types are stored (internal/storable).
+func (jsonCodec) StorageRules() storable.Rules { return storable.JSON }
+
 func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
+	if err := storable.Of(v, storable.JSON).Value(v); err != nil {
+		return dst, fmt.Errorf("eventlog: %w: %w", ErrInvalid, err)
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		return dst, err

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+
+	"github.com/tidemark-es/tidemark/internal/storable"
 )
 
 // Bytes is the codec that leaves payloads as they are: for event types that
@@ -13,6 +15,9 @@ var Bytes Codec = bytesCodec{}
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string { return "bytes" }
+
+// StorageRules says by which rules types are stored (internal/storable).
+func (bytesCodec) StorageRules() storable.Rules { return storable.Bytes }
 
 func (bytesCodec) Append(dst []byte, v any) ([]byte, error) {
 	r := reflect.ValueOf(v)

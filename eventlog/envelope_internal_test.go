@@ -25,7 +25,7 @@ type goldenPaid struct {
 
 func goldenRegistry(t testing.TB, opts ...FeedOption) *registry {
 	t.Helper()
-	r, err := newRegistry("accounts", append(opts, Type[goldenOpened]("opened"), Type[goldenPaid]("paid")))
+	r, err := newRegistry("accounts", append(opts, Type[goldenOpened]("opened"), Type[goldenPaid]("paid")), true)
 	if err != nil {
 		t.Fatal(err)
 	}

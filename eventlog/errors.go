@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/tidemark-es/tidemark/internal/storable"
 )
 
 // The classes of errors. Test for them with errors.Is; the pointer types
@@ -55,6 +57,11 @@ var (
 	// ErrCorrupt: a stored commit can't be decoded.
 	ErrCorrupt = errors.New("corrupt commit")
 )
+
+// ValueError is an ErrInvalid of an encoder: a value that would not come back
+// as it is, although its type may be stored. It contains itself, or an interface
+// in it holds what comes back as another type. Nothing was encoded.
+type ValueError = storable.ValueError
 
 // KeyError is the ErrInvalidKey with the key and what is wrong with it.
 type KeyError struct {

@@ -78,7 +78,7 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	if err := timeframe.ValidName(name); err != nil {
 		return nil, fmt.Errorf("eventlog: feed: %w: %w", ErrInvalid, err)
 	}
-	reg, err := newRegistry(name, opts)
+	reg, err := newRegistry(name, opts, true)
 	if err != nil {
 		return nil, err
 	}

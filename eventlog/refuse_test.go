@@ -57,7 +57,7 @@ func TestRefusedAppend(t *testing.T) {
 
 type unregistered struct{}
 
-type unencodable struct{ C chan int }
+type unencodable struct{ C any }
 
 func TestDraftValidation(t *testing.T) {
 	ctx := logtest.Context(t)

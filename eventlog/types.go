@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+
+	"github.com/tidemark-es/tidemark/internal/storable"
 )
 
 // typeNameRE is what an event type's name may be: it stands in a header, in
@@ -50,7 +52,10 @@ type feedConfig struct {
 
 // Type registers T as an event type of a feed under a stable name. The name
 // is what the log stores: the Go type can be renamed or moved at will, the
-// name stays for ever. T must be a concrete type that isn't a pointer.
+// name stays for ever. T must be a concrete type that isn't a pointer, and one
+// that the feed's codec brings back as it was (docs/types.md): what would be
+// lost is an ErrInvalid of Log.Feed. A feed that is adopted reads what others
+// wrote, so there T may leave out what it likes.
 func Type[T any](name string) FeedOption {
 	t := reflect.TypeFor[T]()
 	return feedOption(func(c *feedConfig) {
@@ -59,8 +64,6 @@ func Type[T any](name string) FeedOption {
 			c.problems.add("type %s of event %q is a pointer: register and append values (%s)", t, name, t.Elem())
 		case t.Kind() == reflect.Interface:
 			c.problems.add("type %s of event %q is an interface: register each concrete type", t, name)
-		case t.Kind() == reflect.Func || t.Kind() == reflect.Chan || t.Kind() == reflect.UnsafePointer:
-			c.problems.add("type %s of event %q can't be stored", t, name)
 		}
 		if !typeNameRE.MatchString(name) {
 			c.problems.add("event name %q of type %s: use letters, digits and ._:/- (1 to 128 of them, a letter or digit first)", name, t)
@@ -99,7 +102,8 @@ func decodeAs[T any](c Codec, data []byte) (v any, err error) {
 	return t, nil
 }
 
-func newRegistry(feed string, opts []FeedOption) (*registry, error) {
+// newRegistry compiles the options of a feed. One that isn't owned is read only.
+func newRegistry(feed string, opts []FeedOption, owned bool) (*registry, error) {
 	cfg := feedConfig{codec: MsgPack}
 	for _, o := range opts {
 		if o == nil {
@@ -123,10 +127,26 @@ func newRegistry(feed string, opts []FeedOption) (*registry, error) {
 		cfg.problems.add("a nil codec")
 		cfg.codec = MsgPack
 	}
+	if owned {
+		cfg.storable()
+	}
 	for _, c := range append([]Codec{MsgPack, JSON, cfg.codec}, cfg.codecs...) {
 		r.addCodec(c, &cfg.problems)
 	}
 	return r, cfg.problems.err(fmt.Sprintf("feed %q", feed))
+}
+
+// storable reports what the codec would lose of the types.
+func (c *feedConfig) storable() {
+	rules := storable.RulesOf(c.codec)
+	for _, t := range c.types {
+		if k := t.goType.Kind(); k == reflect.Pointer || k == reflect.Interface {
+			continue // said before
+		}
+		for _, p := range storable.Check(t.goType, rules).Problems {
+			c.problems.add("event %q: %s", t.name, p)
+		}
+	}
 }
 
 func (r *registry) addType(t *eventType, p *problems) {

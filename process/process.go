@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"time"
 
 	"github.com/tidemark-es/tidemark/effect"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/storable"
 	"github.com/tidemark-es/tidemark/projection"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -54,12 +56,16 @@ type action struct {
 	Seen   timeframe.Timeframe
 }
 
-// New makes a process manager. The name is its projection's. The feeds are
+// New makes a process manager. The name is its projection's. Its states must come
+// back from msgpack as they were (docs/types.md). The feeds are
 // those that it appends to. Raise the version when the handlers come to other
 // states or reactions (see effect for what that means for those of the past).
 //
 // Errors: ErrInvalid; those of eventlog.Log.Feed.
 func New[S any](ctx context.Context, log *eventlog.Log, name string, version uint64, feeds ...*eventlog.Feed) (*Manager[S], error) {
+	if err := comesBack[S](name); err != nil {
+		return nil, err
+	}
 	outbox, err := effect.New[action](ctx, log, name+"-reactions", version)
 	if err != nil {
 		return nil, fmt.Errorf("process %q: %w", name, err)
@@ -79,6 +85,14 @@ func New[S any](ctx context.Context, log *eventlog.Log, name string, version uin
 		m.feeds[f.Name()] = f
 	}
 	return m, nil
+}
+
+// comesBack refuses states that a snapshot would lose.
+func comesBack[S any](name string) error {
+	if lost := storable.Check(reflect.TypeFor[S](), storable.MsgPack).Problems; len(lost) > 0 {
+		return fmt.Errorf("process %q: %w: states: %s", name, ErrInvalid, storable.List(lost))
+	}
+	return nil
 }
 
 func timerTypes() []eventlog.FeedOption { return []eventlog.FeedOption{eventlog.Type[Fired]("fired")} }

@@ -16,6 +16,9 @@ import (
 //
 // Errors: ErrInvalid.
 func Offline[S any](name string, version uint64, feeds ...*eventlog.Feed) (*Manager[S], error) {
+	if err := comesBack[S](name); err != nil {
+		return nil, err
+	}
 	outbox, err := effect.Offline[action](name+"-reactions", version)
 	if err != nil {
 		return nil, fmt.Errorf("process %q: %w: %w", name, ErrInvalid, err)

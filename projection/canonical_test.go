@@ -27,7 +27,7 @@ type nested struct {
 func nestedOf(n int) nested {
 	v := nested{Name: "x", Deep: map[string]inner{}, Flags: map[[2]int8]bool{}, List: []map[uint16][]byte{{}, nil}}
 	for i := range n {
-		v.Deep[fmt.Sprint("k", i)] = inner{Counts: map[int]string{i: "a", -i * 1000: "b", i << 20: "c"}, Any: map[string]any{"z": i, "a": nil, "f": 1.5}}
+		v.Deep[fmt.Sprint("k", i)] = inner{Counts: map[int]string{i: "a", -i * 1000: "b", i << 20: "c"}, Any: map[string]any{"z": int8(i), "a": nil, "f": 1.5}}
 		v.Flags[[2]int8{int8(i), int8(-i)}] = i%2 == 0
 		v.List[0][uint16(i)] = bytes.Repeat([]byte{byte(i)}, i*40)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
-	"strings"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 )
@@ -39,48 +38,20 @@ func (c keyCodec[K]) decodeAll(dst []K, data []byte, ends []int) ([]K, error) {
 	return dst, nil
 }
 
-func newKeyCodec[K comparable]() (keyCodec[K], error) {
-	t := reflect.TypeFor[K]()
-	if err := storableKey(t); err != nil {
-		return keyCodec[K]{}, err
-	}
-	switch {
+// newKeyCodec is for types that storable.CheckKey lets pass.
+func newKeyCodec[K comparable]() keyCodec[K] {
+	switch t := reflect.TypeFor[K](); {
 	case t.Kind() == reflect.String:
-		return keyCodec[K]{append: appendStringKey[K], decode: decodeStringKey[K]}, nil
+		return keyCodec[K]{append: appendStringKey[K], decode: decodeStringKey[K]}
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64:
-		return keyCodec[K]{append: appendIntKey[K], decode: decodeIntKey[K]}, nil
+		return keyCodec[K]{append: appendIntKey[K], decode: decodeIntKey[K]}
 	case t.Kind() >= reflect.Uint && t.Kind() <= reflect.Uint64:
-		return keyCodec[K]{append: appendUintKey[K], decode: decodeUintKey[K]}, nil
+		return keyCodec[K]{append: appendUintKey[K], decode: decodeUintKey[K]}
 	}
 	return keyCodec[K]{
 		append: func(dst []byte, key K) ([]byte, error) { return eventlog.MsgPack.Append(dst, &key) },
 		decode: func(data []byte) (key K, err error) { err = eventlog.MsgPack.Decode(data, &key); return key, err },
-	}, nil
-}
-
-// storableKey refuses what has no stable value outside this process.
-func storableKey(t reflect.Type) error {
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Interface, reflect.Chan, reflect.UnsafePointer, reflect.Uintptr:
-		return fmt.Errorf("%s can't be a key: it means nothing to another process", t)
-	case reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128:
-		return fmt.Errorf("%s can't be a key: NaN isn't equal to itself", t)
-	case reflect.Array:
-		return storableKey(t.Elem())
-	case reflect.Struct:
-		for f := range t.Fields() {
-			if !f.IsExported() {
-				return fmt.Errorf("%s can't be a key: field %s isn't exported, so it would not be stored", t, f.Name)
-			}
-			if name, _, _ := strings.Cut(f.Tag.Get("msgpack"), ","); name == "-" {
-				return fmt.Errorf("%s can't be a key: field %s is tagged not to be stored, so keys that differ in it would be one", t, f.Name)
-			}
-			if err := storableKey(f.Type); err != nil {
-				return err
-			}
-		}
 	}
-	return nil
 }
 
 func appendStringKey[K comparable](dst []byte, key K) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/storable"
 	"github.com/tidemark-es/tidemark/internal/utc"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
@@ -126,8 +127,10 @@ func Codec(c eventlog.Codec) TableOption {
 }
 
 // NewTable makes an empty table. The name is the projection's, as stored in
-// snapshots: lower-case letters, digits and '-', at most 64. What is wrong
-// with it, its options or its handlers is reported by Start.
+// snapshots: lower-case letters, digits and '-', at most 64. Keys and values
+// have to come back from a snapshot as they were: which types do is on the page
+// docs/types.md. What is wrong with them, the name, the options or the handlers
+// is reported by Start.
 func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V] {
 	t := &Table[K, V]{rows: make(map[K]*row[V]), epoch: 1}
 	t.tx.t = t
@@ -144,16 +147,18 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	if err := timeframe.ValidName(name); err != nil {
 		t.n.problems.add("name: %v", err)
 	}
-	var err error
-	if t.keys, err = newKeyCodec[K](); err != nil {
-		t.n.problems.add("key type: %v", err)
+	for _, p := range storable.CheckKey(reflect.TypeFor[K]()).Problems {
+		t.n.problems.add("keys: %s", p)
 	}
-	if k := reflect.TypeFor[V]().Kind(); k == reflect.Func || k == reflect.Chan || k == reflect.Interface {
-		t.n.problems.add("value type %s can't be stored", reflect.TypeFor[V]())
-	}
+	t.keys = newKeyCodec[K]()
 	for _, o := range opts {
 		if o != nil {
 			o.applyTable(t.n)
+		}
+	}
+	if !t.n.unsaved {
+		for _, p := range storable.Check(reflect.TypeFor[V](), storable.RulesOf(t.n.codec)).Problems {
+			t.n.problems.add("values: %s", p)
 		}
 	}
 	if t.n.failures.validate(&t.n.problems); t.n.failures.keeps() {
@@ -165,6 +170,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	t.hub.base = make(map[string]uint64)
 	t.n.watched.Store(t.n.history > 0)
 	t.utc = utc.Of(reflect.TypeFor[V]())
+	var err error
 	if t.equal, err = equalOf(t.n.equal, t.values); err != nil {
 		t.n.problems.add("%v", err)
 	}

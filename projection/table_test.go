@@ -276,34 +276,18 @@ func TestKeyCodecs(t *testing.T) {
 	keyRound(t, point{}, point{1, "a"}, point{-1, "b"})
 	keyRound(t, true, false)
 	keyRound(t, [2]int{1, 2})
-	if _, err := newKeyCodec[float64](); err == nil {
-		t.Error("float64 was taken")
+	c := newKeyCodec[int8]()
+	if _, err := c.decode([]byte{0x80, 0, 0, 0, 0, 0, 1, 0}); err == nil {
+		t.Error("256 was taken for an int8")
 	}
-	if _, err := newKeyCodec[struct{ x int }](); err == nil {
-		t.Error("an unexported field was taken")
-	}
-	if _, err := newKeyCodec[struct {
-		A string
-		B string `msgpack:"-"`
-	}](); err == nil {
-		t.Error("a field that isn't stored is part of a key")
-	}
-	if c, _ := newKeyCodec[int8](); true {
-		if _, err := c.decode([]byte{0x80, 0, 0, 0, 0, 0, 1, 0}); err == nil {
-			t.Error("256 was taken for an int8")
-		}
-		if _, err := c.decode([]byte{1}); err == nil {
-			t.Error("a short key was taken")
-		}
+	if _, err := c.decode([]byte{1}); err == nil {
+		t.Error("a short key was taken")
 	}
 }
 
 func keyRound[K comparable](t *testing.T, ascending ...K) {
 	t.Helper()
-	c, err := newKeyCodec[K]()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newKeyCodec[K]()
 	var last []byte
 	for i, k := range ascending {
 		b, err := c.append(nil, k)

@@ -3,6 +3,7 @@ package storable
 import (
 	"reflect"
 	"regexp"
+	"strings"
 	"sync"
 )
 
@@ -27,6 +28,15 @@ type Problem struct {
 }
 
 func (p Problem) String() string { return p.Path + " " + p.Reason }
+
+// List is problems in one line.
+func List(ps []Problem) string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "; ")
+}
 
 // Facts are what users of the walk need to know about a type.
 type Facts struct {
@@ -89,6 +99,29 @@ type typeKey struct {
 
 var types sync.Map // typeKey to *Type
 
+// byArgument has the types by what is given to a codec, for each of the rules:
+// it is asked with each value.
+var byArgument [Bytes + 1]sync.Map // reflect.Type to *Type
+
+// Of returns what the walk says about a value that a codec is given: a pointer
+// to what is stored, or that itself. It is nil for nil.
+func Of(v any, rules Rules) *Type {
+	given := reflect.TypeOf(v)
+	if known, ok := byArgument[rules].Load(given); ok {
+		return known.(*Type)
+	}
+	if given == nil {
+		return nil
+	}
+	t := given
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	known := Check(t, rules)
+	byArgument[rules].Store(given, known)
+	return known
+}
+
 // Check walks a type that values are stored of. Values are given to the codec
 // by a pointer to them.
 func Check(t reflect.Type, rules Rules) *Type {
@@ -105,6 +138,9 @@ func walkType(t reflect.Type, rules Rules) *Type {
 	switch {
 	case unstorable(t):
 		w.problem(nameOf(t), "can't be stored: use a struct with exported fields")
+		if t.Kind() == reflect.Interface && t.NumMethod() == 0 && rules != Bytes {
+			w.root = w.node(t, nameOf(t), true) // a codec may be asked all the same
+		}
 	case rules == Custom:
 		w.facts.Custom = true
 	case rules == Bytes:

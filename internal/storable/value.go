@@ -22,21 +22,24 @@ type ValueError struct {
 func (e *ValueError) Error() string { return join(e.Type, e.Path) + " " + e.Reason }
 
 // Value looks at a value before it is encoded, where its type says that it has
-// to: for cycles, for what an `any` holds, for pointers to nil. p is a pointer
-// to the value. The error is a *ValueError.
+// to: for cycles, for what an `any` holds, for pointers to nil. p is what the
+// codec is given, as in Of. The error is a *ValueError.
 func (t *Type) Value(p any) error {
-	if t.root == nil || !t.root.check && !t.broken {
+	if t == nil || t.root == nil || !t.root.check && !t.broken {
 		return nil
 	}
 	if t.broken {
 		return &ValueError{Type: nameOf(t.typ), Reason: t.Problems[0].Reason}
 	}
 	v := reflect.ValueOf(p)
-	if v.Kind() != reflect.Pointer || v.IsNil() {
-		return nil
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
 	}
 	c := valueCheck{rules: t.rules}
-	if c.value(t.root, v.Elem(), 0) {
+	if c.value(t.root, v, 0) {
 		return nil
 	}
 	return &ValueError{Type: nameOf(t.typ), Path: c.path, Reason: c.reason}
