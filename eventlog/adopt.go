@@ -88,8 +88,11 @@ func (l *Log) Adopt(ctx context.Context, name string, a Adoption, opts ...FeedOp
 		return nil, err
 	}
 	ad.domain = l.opts.Domain
-	l.opening.Lock()
-	defer l.opening.Unlock()
+	done, err := l.startOpening(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	l.mu.Lock()
 	closed, f := l.closed, l.feeds[name]
 	l.mu.Unlock()

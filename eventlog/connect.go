@@ -1,9 +1,8 @@
 package eventlog
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	neturl "net/url"
 	"strings"
 	"time"
 
@@ -15,7 +14,7 @@ const pingEvery = 5 * time.Second
 
 // connect makes the log's connection: in this process, to the URL, or takes
 // the caller's. Nothing behind it knows which of them it was.
-func (l *Log) connect() error {
+func (l *Log) connect(ctx context.Context) error {
 	o := l.opts
 	if o.Conn != nil {
 		l.nc = o.Conn
@@ -61,12 +60,8 @@ func (l *Log) connect() error {
 		return err
 	}
 	opts = append(append(opts, auth...), o.NATS...)
-	l.nc, err = nats.Connect(url, opts...)
-	if err != nil {
-		if bad, ok := errors.AsType[*neturl.Error](err); ok {
-			err = bad.Err // without the URL, which may hold a password
-		}
-		return fmt.Errorf("eventlog: connect to %s: %w: %w%s", redact(url), ErrUnavailable, err, hint(err))
+	if l.nc, err = dial(ctx, url, opts); err != nil {
+		return connectError(ctx, url, err)
 	}
 	l.ownConn = true
 	l.hearDenied()
@@ -76,11 +71,14 @@ func (l *Log) connect() error {
 func authOptions(o Options) (opts []nats.Option, err error) {
 	switch {
 	case o.CredentialsFile != "":
+		if err := readCredentials(o.CredentialsFile); err != nil {
+			return nil, err
+		}
 		opts = append(opts, nats.UserCredentials(o.CredentialsFile))
 	case o.NKeySeedFile != "":
 		opt, err := nats.NkeyOptionFromSeed(o.NKeySeedFile)
 		if err != nil {
-			return nil, fmt.Errorf("eventlog: NKeySeedFile %s: %w: %w", o.NKeySeedFile, ErrInvalid, err)
+			return nil, fmt.Errorf("eventlog: NKeySeedFile %s: %w: %w: %w", o.NKeySeedFile, ErrCredentials, ErrInvalid, err)
 		}
 		opts = append(opts, opt)
 	case o.Token != "":
@@ -92,17 +90,6 @@ func authOptions(o Options) (opts []nats.Option, err error) {
 		opts = append(opts, nats.Secure(o.TLS))
 	}
 	return opts, nil
-}
-
-// hint says what to do about the errors that newcomers meet.
-func hint(err error) string {
-	switch {
-	case errors.Is(err, nats.ErrNoServers):
-		return " (is the server running, and the URL right?)"
-	case errors.Is(err, nats.ErrAuthorization):
-		return " (set User and Password, Token, CredentialsFile or NKeySeedFile)"
-	}
-	return ""
 }
 
 // redact keeps what may be a password in the URL out of errors and logs.

@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,25 +8,21 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
-	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rs/zerolog"
 )
 
-// lockFile keeps a second Log from opening the same directory: the server
-// itself would let it, and the two would ruin each other's files. The
-// operating system drops the lock when the process ends, however it ends.
-const lockFile = "tidemark.lock"
-
 // embedded is a server inside this process.
 type embedded struct {
-	srv  *server.Server
-	lock *flock.Flock
-	temp string // directory to remove at the end; memory storage needs one too
+	srv   *server.Server
+	lock  *dirLock // nil for a log in memory
+	store string   // the server's directory of JetStream
+	temp  string   // directory to remove at the end; memory storage needs one too
 
-	failed chan storeFailure // a stream that can't be written any more
+	failed   chan storeFailure // a stream that can't be written any more
+	unwanted chan struct{}     // closed when nobody waits for the start any more
+	stopped  chan struct{}     // closed when the server has ended
 }
 
 // storeFailure is what the server logs, and tells nobody else, when a write to
@@ -38,63 +33,17 @@ type storeFailure struct{ stream, why string }
 // storeFailureFormat is the server's (server/stream.go); a test holds it.
 const storeFailureFormat = "JetStream stream '%s > %s' critical write error: %v"
 
-func startEmbedded(ctx context.Context, o Options) (_ *embedded, err error) {
-	e := &embedded{failed: make(chan storeFailure, 16)}
-	defer func() {
-		if err != nil {
-			e.stop()
-		}
-	}()
-	dir := o.Dir
+// takeDir is the directory that the server may use: locked, or a new one for
+// a log in memory.
+func (e *embedded) takeDir(o Options) (dir string, err error) {
 	if o.Memory {
-		if dir, err = os.MkdirTemp("", "tidemark-"); err != nil {
-			return nil, fmt.Errorf("eventlog: a directory for the memory log: %w", err)
+		if e.temp, err = os.MkdirTemp("", "tidemark-"); err != nil {
+			return "", fmt.Errorf("eventlog: a directory for the memory log: %w", err)
 		}
-		e.temp = dir
-	} else if err := e.acquire(dir); err != nil {
-		return nil, err
+		return e.temp, nil
 	}
-	cfg, err := serverOptions(o, dir)
-	if err != nil {
-		return nil, err
-	}
-	if e.srv, err = server.NewServer(cfg); err != nil {
-		return nil, fmt.Errorf("eventlog: embedded server: %w", err)
-	}
-	logger := &serverLogger{log: o.Logger, failed: e.failed}
-	e.srv.SetLoggerV2(logger, false, false, false)
-	e.srv.Start()
-	// An empty store is ready in milliseconds; after a crash the server
-	// reads every block of every stream first, at about a million messages
-	// a second.
-	for !e.srv.ReadyForConnections(100 * time.Millisecond) {
-		if fatal := logger.fatal.Load(); fatal != nil {
-			return nil, fmt.Errorf("eventlog: embedded server in %s: %w: %s", dir, ErrUnavailable, *fatal)
-		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("eventlog: embedded server in %s: %w: it did not get ready: %w", dir, ErrUnavailable, context.Cause(ctx))
-		}
-	}
-	if !e.srv.JetStreamEnabled() {
-		return nil, fmt.Errorf("eventlog: embedded server in %s: %w: JetStream did not start (the reason is in its log: set Options.Logger)", dir, ErrUnavailable)
-	}
-	return e, nil
-}
-
-func (e *embedded) acquire(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("eventlog: directory of the log: %w", err)
-	}
-	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
-	ok, err := lock.TryLock()
-	switch {
-	case err != nil:
-		return fmt.Errorf("eventlog: lock of %s: %w", dir, err)
-	case !ok:
-		return fmt.Errorf("eventlog: %s: %w: another process, or another Log here, has it open; stop that one, or let both connect to one server by URL", dir, ErrInUse)
-	}
-	e.lock = lock
-	return nil
+	e.lock, err = lockDir(o.Dir)
+	return o.Dir, err
 }
 
 func serverOptions(o Options, dir string) (*server.Options, error) {
@@ -129,20 +78,25 @@ func serverOptions(o Options, dir string) (*server.Options, error) {
 
 // streamDir is where the server keeps a stream.
 func (e *embedded) streamDir(stream string) string {
-	return filepath.Join(e.srv.JetStreamConfig().StoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream)
+	return filepath.Join(e.store, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream)
 }
 
 // stop ends the server in an orderly way: it writes its indexes, so that the
-// next start needn't read the blocks.
+// next start needn't read the blocks. It takes as long as the server does, and
+// is called once.
 func (e *embedded) stop() {
+	defer close(e.stopped)
 	if e.srv != nil {
 		e.srv.Shutdown()
 		e.srv.WaitForShutdown()
 	}
+	e.letGo()
+}
+
+// letGo gives the directory back.
+func (e *embedded) letGo() {
 	if e.lock != nil {
-		// The file stays: removing it would let two processes hold locks on
-		// two files of the same name.
-		_ = e.lock.Unlock()
+		e.lock.release()
 	}
 	if e.temp != "" {
 		_ = os.RemoveAll(e.temp)

@@ -38,8 +38,27 @@ var (
 	ErrIdentity = errors.New("identity used by another key")
 	// ErrRefused: the server refused the request. Nothing was done.
 	ErrRefused = errors.New("refused by the server")
-	// ErrUnavailable: the server can't be reached, or doesn't answer.
+	// ErrUnavailable: the server can't be reached, or doesn't answer. It may
+	// pass, so trying again makes sense; what can't pass by itself is one of the
+	// next five.
 	ErrUnavailable = errors.New("log unavailable")
+	// ErrNoJetStream: the server answers, and has no JetStream for this log: it
+	// isn't enabled there or for the account, or there is no such Domain.
+	ErrNoJetStream = errors.New("no JetStream")
+	// ErrCredentials: CredentialsFile or NKeySeedFile can't be read, or isn't
+	// one. Nothing was sent.
+	ErrCredentials = errors.New("credentials can't be read")
+	// ErrUnauthorized: the server doesn't accept the credentials, or wants some.
+	ErrUnauthorized = errors.New("not authorized")
+	// ErrTLS: server and client don't agree on TLS: a certificate isn't
+	// trusted, or one of them wants TLS and the other has none.
+	ErrTLS = errors.New("no TLS connection")
+	// ErrListen: the embedded server can't listen at Options.Listen; the port
+	// is in use.
+	ErrListen = errors.New("can't listen at")
+	// ErrStuck: Close, or the start of an embedded server, was given up. What
+	// it has waited for goes on, and can't be ended.
+	ErrStuck = errors.New("stuck")
 	// ErrNotSynced: the commit can't be Synced, or may not be on the disk;
 	// the SyncError says which.
 	ErrNotSynced = errors.New("not synced")

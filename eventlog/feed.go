@@ -84,8 +84,11 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	}
 	// Asking the server can take long, so it isn't done under the lock that
 	// the rest of the log's methods take.
-	l.opening.Lock()
-	defer l.opening.Unlock()
+	done, err := l.startOpening(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	l.mu.Lock()
 	closed, f := l.closed, l.feeds[name]
 	l.mu.Unlock()

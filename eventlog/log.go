@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,22 +30,28 @@ type Log struct {
 
 	feedRegister *kv.Bucket
 
-	opening sync.Mutex // held while a feed is opened; taken before mu
+	opening chan struct{} // has room for one: who opens a feed; taken before mu
 	ending  sync.Once
-	ended   chan struct{} // closed at the end
+	ended   chan struct{}          // closed when the feeds are closed
+	over    chan struct{}          // closed when all is closed
+	doing   atomic.Pointer[string] // what Close waits for
 
 	mu     sync.Mutex
 	closed bool
+	stuck  error // of a Close that gave up
 	feeds  map[string]*Feed
 }
 
 // Open opens a log: the embedded one in Options.Dir, or the one on the
 // server at Options.URL. ctx bounds opening alone. After a crash an embedded
-// log first reads all that it holds, at about a million messages a second;
-// that isn't interrupted when ctx ends.
+// log first reads all that it holds, at about a million messages a second.
+// Where ctx ends in that, the server can't be interrupted: the directory is
+// free again (until then ErrInUse) when it has read all and has ended.
 //
 // Errors: ErrInvalid (everything that is wrong with the options), ErrInUse,
-// ErrUnavailable.
+// ErrUnavailable, which may pass; final ones: ErrNoJetStream, ErrCredentials,
+// ErrUnauthorized, ErrDenied, ErrTLS, ErrListen, ErrClosed (of Options.Conn);
+// and the context's.
 func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
@@ -57,13 +63,13 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := opts.absolute(); err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), ended: make(chan struct{}), session: newSession(opts)}
+	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), opening: make(chan struct{}, 1), ended: make(chan struct{}), over: make(chan struct{}), session: newSession(opts)}
 	if opts.Domain != "" {
 		l.api = "$JS." + opts.Domain + ".API"
 	}
 	defer func() {
 		if err != nil {
-			l.closeAll()
+			l.abandon(ctx)
 		}
 	}()
 	if opts.embedded() {
@@ -71,7 +77,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 			return nil, err
 		}
 	}
-	if err := l.connect(); err != nil {
+	if err := l.connect(ctx); err != nil {
 		return nil, err
 	}
 	if l.js, err = jetstream.NewWithAPIPrefix(l.nc, l.api, jetstream.WithDefaultTimeout(opts.RequestTimeout)); err != nil {
@@ -85,32 +91,6 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 		go l.heedFailures()
 	}
 	return l, nil
-}
-
-// awaitJetStream waits until the server's JetStream answers: a cluster that
-// has just started accepts connections before it has elected a leader.
-func (l *Log) awaitJetStream(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		info, err := l.ping(ctx)
-		switch {
-		case err == nil:
-			l.domain = info.Domain
-			return l.recentEnough()
-		case errors.Is(err, jetstream.ErrJetStreamNotEnabled) && l.opts.Conn == nil && l.embedded != nil,
-			errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
-			errors.Is(err, nats.ErrPermissionViolation),
-			errors.Is(err, ErrDenied),
-			errors.Is(err, nats.ErrConnectionClosed):
-			return fmt.Errorf("eventlog: the server at %s: %w: %w", l.nc.ConnectedUrlRedacted(), ErrUnavailable, err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("eventlog: JetStream at %s doesn't answer: %w: %w", l.nc.ConnectedUrlRedacted(), ErrUnavailable, err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }
 
 // App is the application's name.
@@ -219,42 +199,4 @@ func (l *Log) ping(ctx context.Context) (*jetstream.AccountInfo, error) {
 	ctx, done := l.watchDenied(ctx, l.api+".INFO")
 	info, err := l.js.AccountInfo(ctx)
 	return info, done(err)
-}
-
-// Close waits for the appends in flight, for Options.ResolveTimeout at most,
-// and closes what Open opened: connection and embedded server. Appends and
-// reads that come later, and readers that wait, get ErrClosed. It may be
-// called more than once; each call returns when the log is closed.
-func (l *Log) Close() error {
-	l.ending.Do(l.end)
-	return nil
-}
-
-func (l *Log) end() {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	// A feed that is being opened at this moment is closed with the others,
-	// or not opened any more.
-	l.opening.Lock()
-	defer l.opening.Unlock()
-	var wg sync.WaitGroup
-	for _, f := range l.Feeds() {
-		wg.Go(f.close)
-	}
-	wg.Wait()
-	close(l.ended)
-	l.closeAll()
-}
-
-func (l *Log) closeAll() {
-	if l.unhear != nil {
-		l.unhear()
-	}
-	if l.nc != nil && l.ownConn {
-		l.nc.Close()
-	}
-	if l.embedded != nil {
-		l.embedded.stop()
-	}
 }

@@ -53,7 +53,7 @@ func TestOpenUnavailable(t *testing.T) {
 	defer l.Close()
 	taken := l.Addr().String()
 	_, err = eventlog.Open(t.Context(), eventlog.Options{App: "a", Dir: t.TempDir(), Listen: taken})
-	wantErr(t, err, eventlog.ErrUnavailable, "in use")
+	wantErr(t, err, eventlog.ErrListen, "in use")
 	_, err = eventlog.Open(t.Context(), eventlog.Options{App: "a", URL: "nats://me:secret@127.0.0.1:1"})
 	wantErr(t, err, eventlog.ErrUnavailable, "is the server running")
 	for _, url := range []string{"nats://me:secret@127.0.0.1:1", "nats://me:secret@[::1", "nats://me:secret@x:y"} {
@@ -85,7 +85,7 @@ func TestOpenConn(t *testing.T) {
 	}
 	nc.Close()
 	_, err = eventlog.Open(t.Context(), eventlog.Options{App: "a", Conn: nc})
-	wantErr(t, err, eventlog.ErrUnavailable)
+	wantErr(t, err, eventlog.ErrClosed)
 }
 
 // T0.13: one Log at a time has a directory, and closing gives it back.

@@ -84,6 +84,15 @@ type Options struct {
 	// ID in its key's history, too.
 	ResolveTimeout time.Duration
 
+	// StartTimeout bounds the start of the embedded server, which reads its
+	// store after a crash (default 30 s, and a second more for each 16 MiB in
+	// Dir). Open's context bounds it too.
+	StartTimeout time.Duration
+	// CloseTimeout bounds Log.Close, beyond the ResolveTimeout that appends in
+	// flight may take (default 15 s). Then Close returns an ErrStuck, and the
+	// directory of an embedded log stays locked until the process ends.
+	CloseTimeout time.Duration
+
 	// Logger is silent unless set.
 	Logger zerolog.Logger
 }
@@ -97,6 +106,7 @@ func (o Options) withDefaults() Options {
 	o.DuplicateWindow = cmp.Or(o.DuplicateWindow, 30*time.Second)
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, 4096)
 	o.RequestTimeout = cmp.Or(o.RequestTimeout, 5*time.Second)
+	o.CloseTimeout = cmp.Or(o.CloseTimeout, 15*time.Second)
 	o.ResolveTimeout = cmp.Or(o.ResolveTimeout, min(20*time.Second, o.DuplicateWindow*2/3))
 	return o
 }
@@ -145,10 +155,13 @@ func (o Options) validate() error {
 	for _, d := range []struct {
 		name string
 		d    time.Duration
-	}{{"SyncInterval", o.SyncInterval}, {"RequestTimeout", o.RequestTimeout}, {"ResolveTimeout", o.ResolveTimeout}} {
+	}{{"SyncInterval", o.SyncInterval}, {"RequestTimeout", o.RequestTimeout}, {"ResolveTimeout", o.ResolveTimeout}, {"CloseTimeout", o.CloseTimeout}} {
 		if d.d < time.Millisecond {
 			p.add("%s: %v is below 1 ms", d.name, d.d)
 		}
+	}
+	if o.StartTimeout < 0 {
+		p.add("StartTimeout: %v is negative", o.StartTimeout)
 	}
 	if o.DuplicateWindow < 100*time.Millisecond {
 		p.add("DuplicateWindow: %v is below 100 ms, the server's least", o.DuplicateWindow)

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -59,26 +60,26 @@ func TestCredentialsFile(t *testing.T) {
 	t.Run("expired", func(t *testing.T) {
 		o := o
 		o.CredentialsFile = r.credentials(r.account, func(c *jwt.UserClaims) { c.Expires = time.Now().Add(-time.Hour).Unix() })
-		refusedQuickly(t, o, eventlog.ErrUnavailable)
+		refusedQuickly(t, o, eventlog.ErrUnauthorized)
 	})
 	t.Run("another account's", func(t *testing.T) {
 		o := o
 		o.CredentialsFile = r.credentials(must(nkeys.CreateAccount())(t), func(*jwt.UserClaims) {})
-		refusedQuickly(t, o, eventlog.ErrUnavailable)
+		refusedQuickly(t, o, eventlog.ErrUnauthorized)
 	})
 	t.Run("none", func(t *testing.T) {
 		o := o
 		o.CredentialsFile = ""
-		refusedQuickly(t, o, eventlog.ErrUnavailable)
+		refusedQuickly(t, o, eventlog.ErrUnauthorized)
 	})
 	t.Run("missing file", func(t *testing.T) {
 		o := o
 		o.CredentialsFile = filepath.Join(t.TempDir(), "missing.creds")
-		refusedQuickly(t, o)
+		refusedQuickly(t, o, eventlog.ErrCredentials, os.ErrNotExist)
 	})
 	t.Run("not a credentials file", func(t *testing.T) {
 		o := o
 		o.CredentialsFile = writeFile(t, "broken.creds", []byte("nonsense"))
-		refusedQuickly(t, o)
+		refusedQuickly(t, o, eventlog.ErrCredentials)
 	})
 }

@@ -75,9 +75,9 @@ func TestPassword(t *testing.T) {
 	inURL := eventlog.Options{App: "auth-url", URL: "nats://ada:a%20secret@" + server.Host()}
 	use(limited(t, time.Minute), t, inURL)
 	o.Password = "wrong"
-	refusedQuickly(t, o, eventlog.ErrUnavailable)
+	refusedQuickly(t, o, eventlog.ErrUnauthorized)
 	o.User, o.Password = "", ""
-	refusedQuickly(t, o, eventlog.ErrUnavailable)
+	refusedQuickly(t, o, eventlog.ErrUnauthorized)
 }
 
 func TestToken(t *testing.T) {
@@ -85,7 +85,7 @@ func TestToken(t *testing.T) {
 	o := eventlog.Options{App: "auth", URL: server.URL(), Token: "s3cr3t"}
 	use(limited(t, time.Minute), t, o)
 	o.Token = "wrong"
-	refusedQuickly(t, o, eventlog.ErrUnavailable)
+	refusedQuickly(t, o, eventlog.ErrUnauthorized)
 }
 
 func TestNKey(t *testing.T) {
@@ -95,7 +95,7 @@ func TestNKey(t *testing.T) {
 	o := eventlog.Options{App: "auth", URL: server.URL(), NKeySeedFile: writeFile(t, "user.nk", must(user.Seed())(t))}
 	use(limited(t, time.Minute), t, o)
 	o.NKeySeedFile = writeFile(t, "other.nk", must(other.Seed())(t))
-	refusedQuickly(t, o, eventlog.ErrUnavailable)
+	refusedQuickly(t, o, eventlog.ErrUnauthorized)
 	o.NKeySeedFile = writeFile(t, "broken.nk", []byte("SUNONSENSE"))
 	refusedQuickly(t, o, eventlog.ErrInvalid)
 	o.NKeySeedFile = filepath.Join(t.TempDir(), "missing.nk")

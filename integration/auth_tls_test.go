@@ -92,10 +92,10 @@ func TestTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := o
 			o.TLS = config
-			refusedQuickly(t, o, eventlog.ErrUnavailable)
+			refusedQuickly(t, o, eventlog.ErrTLS)
 		})
 	}
 	t.Run("no TLS at all", func(t *testing.T) {
-		refusedQuickly(t, eventlog.Options{App: "auth", URL: server.URL()}, eventlog.ErrUnavailable)
+		refusedQuickly(t, eventlog.Options{App: "auth", URL: server.URL()}, eventlog.ErrTLS)
 	})
 }
