@@ -46,8 +46,8 @@ func (l *Log) end() {
 	defer close(l.over)
 	l.does("a feed that is being opened, or deleted")
 	// It is closed with the others, or not opened any more.
-	l.opening <- struct{}{}
-	defer func() { <-l.opening }()
+	l.opening.Lock()
+	defer l.opening.Unlock()
 	l.does("the appends in flight, and what is to be synced")
 	var wg sync.WaitGroup
 	for _, f := range l.Feeds() {
@@ -139,9 +139,21 @@ func endsWithin(ctx context.Context, d time.Duration, done <-chan struct{}) bool
 
 // startOpening waits for the turn to open a feed; done ends it.
 func (l *Log) startOpening(ctx context.Context, feed string) (done func(), err error) {
+	if l.opening.TryLock() {
+		return l.opening.Unlock, nil
+	}
+	locked := make(chan struct{})
+	go func() {
+		l.opening.Lock()
+		select {
+		case locked <- struct{}{}:
+		case <-ctx.Done():
+			l.opening.Unlock()
+		}
+	}()
 	select {
-	case l.opening <- struct{}{}:
-		return func() { <-l.opening }, nil
+	case <-locked:
+		return l.opening.Unlock, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("eventlog: feed %q: waiting for another one to be opened: %w", feed, context.Cause(ctx))
 	}

@@ -30,7 +30,7 @@ type Log struct {
 
 	feedRegister *kv.Bucket
 
-	opening chan struct{} // has room for one: who opens a feed; taken before mu
+	opening sync.Mutex // held while a feed is opened; taken before mu
 	ending  sync.Once
 	ended   chan struct{}          // closed when the feeds are closed
 	over    chan struct{}          // closed when all is closed
@@ -63,7 +63,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := opts.absolute(); err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), opening: make(chan struct{}, 1), ended: make(chan struct{}), over: make(chan struct{}), session: newSession(opts)}
+	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), ended: make(chan struct{}), over: make(chan struct{}), session: newSession(opts)}
 	if opts.Domain != "" {
 		l.api = "$JS." + opts.Domain + ".API"
 	}
