@@ -10,6 +10,10 @@
 //     reach from where the snapshots need them to beyond where those end:
 //     snapshots are saved before feeds, and all of it again where a feed was
 //     trimmed meanwhile.
+//   - No commit in it is ahead of what it followed from: the feeds are cut at
+//     one time, so that the outcome of an effect, or a reaction, is there only
+//     where its cause is. Batches and transactions are whole. (Servers of a
+//     version whose backups can't be cut: Manifest.Notes says so.)
 //   - A restored application has the feeds with their sequences, times and
 //     incarnations, so anchors, positions and IDs stay good; its snapshots have
 //     the digests that the backup says, which Restore compares.
@@ -18,8 +22,9 @@
 //
 // # What you may not assume
 //
-//   - That several feeds are saved at one moment: each is whole up to its own
-//     last sequence, which lies after Save began.
+//   - That all is in it that was appended before Save returned: what was
+//     there when it began is.
+//   - That the cut is exact on a cluster whose servers' clocks don't agree.
 //   - That streams without the application's prefix (adopted ones) are in it.
 //   - That a restored log goes on as the original did: whoever holds state
 //     derived from later events is ahead of it. Projections notice by their

@@ -27,8 +27,10 @@ const (
 // Save writes a backup of the log's application into a directory that is empty,
 // missing, or left by an interrupted Save. The application may run, in this
 // process and in others. The order is: snapshots, each read back; registers
-// (leases, dependants, feeds), each between two writes to it; feeds; the
-// manifest. Where a feed was trimmed meanwhile, all of that is done again.
+// (leases, dependants, feeds), each between two writes to it; feeds, cut at one
+// time, so that no outcome of an effect and no reaction is ahead of its cause
+// (cut.go); the manifest. Where a feed was trimmed meanwhile, all of that is
+// done again.
 //
 // A unit whose snapshots can't be read is left out, with a note: it is derived
 // from the feeds again. What it takes is the space of all streams, compressed
@@ -96,10 +98,8 @@ func (s *saving) run(ctx context.Context) (*Manifest, error) {
 			return nil, err
 		}
 	}
-	for _, name := range found.feeds {
-		if err := s.stream(ctx, name, true); err != nil {
-			return nil, err
-		}
+	if err := s.feeds(ctx, found.feeds); err != nil {
+		return nil, err
 	}
 	for _, name := range found.feeds {
 		st, err := s.t.state(ctx, name)
@@ -113,6 +113,28 @@ func (s *saving) run(ctx context.Context) (*Manifest, error) {
 	s.covered()
 	s.m.Ended = time.Now().UTC()
 	return s.m, nil
+}
+
+// feeds saves the feeds, cut so that none is ahead of what it followed from.
+func (s *saving) feeds(ctx context.Context, names []string) error {
+	ends := make(map[string]State, len(names))
+	for _, name := range names {
+		st, err := s.t.state(ctx, name)
+		if err != nil {
+			return err
+		}
+		ends[name] = st
+	}
+	limits := limitsOf(ends)
+	for _, name := range names {
+		if err := s.stream(ctx, name, true); err != nil {
+			return err
+		}
+		if err := s.cut(&s.m.Streams[len(s.m.Streams)-1], limits[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // found are an application's streams.

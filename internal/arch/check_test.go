@@ -63,11 +63,14 @@ func forbidden(r rule, f file, imported string) string {
 // guarded says why a path from elsewhere may not be imported.
 func guarded(f file, imported string) string {
 	for _, g := range guards {
-		below := imported == g.path || strings.HasPrefix(imported, g.path+"/")
-		if below && !f.test && !isHelper(f.pkg) && !matchesAny(g.by, f.pkg) {
+		if imported != g.path && !strings.HasPrefix(imported, g.path+"/") {
+			continue
+		}
+		if !f.test && !isHelper(f.pkg) && !matchesAny(g.by, f.pkg) {
 			return fmt.Sprintf("imports %s: outside of tests, only %s and test helpers in internal may (%s)",
 				g.display, strings.Join(g.by, ", "), g.reason)
 		}
+		return "" // the first one, the most special, decides
 	}
 	return ""
 }

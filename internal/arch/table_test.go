@@ -87,6 +87,8 @@ type guard struct {
 }
 
 var guards = []guard{
+	{path: "github.com/nats-io/nats-server/v2/server/archive", by: []string{"eventlog", "bench/...", "integration/...", "backup"},
+		display: "the form of the server's backups", reason: "a leaf of the server's code that says what a backup is"},
 	{path: "github.com/nats-io/nats-server", by: []string{"eventlog", "bench/...", "integration/..."},
 		display: "nats-server", reason: "one place embeds the server, so its upgrade is one package's work"},
 	{path: "github.com/nats-io/nats.go", by: []string{"eventlog", "snapshot", "bench/...", "integration/...", "internal/kv", "lease", "dependants", "backup"},
