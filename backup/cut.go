@@ -106,7 +106,7 @@ func findCut(path string, l limit) (k kept, err error) {
 		return k, err
 	}
 	k.last = state.FirstSeq - min(1, state.FirstSeq) // nothing
-	here, batch := k, "" // k is here, unless that is inside a batch
+	here, batch := k, ""                             // k is here, unless that is inside a batch
 	for {
 		h, err := r.Next()
 		switch {
