@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,35 +33,66 @@ func TestSuitesOnSeparateServer(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	server := natstest.Start(t)
-	js := keepStream(t, server)
-	for _, p := range packages {
-		t.Run(p, func(t *testing.T) {
-			before := server.Connections()
-			// As `go test` would run it, but as a child of this process, which
-			// doesn't outlive it.
-			cmd := exec.Command(filepath.Join(bin, p+".test"), "-test.short", "-test.count=1", "-test.timeout=150s", "-test.skip="+ownServer)
-			cmd.Dir = filepath.Join(root, p)
-			cmd.Env = append(os.Environ(), logtest.URLVariable+"="+server.URL())
-			var out bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &out, &out
-			if err := natstest.Run(t, cmd).Wait(t.Context()); err != nil {
-				t.Errorf("%v\n%s", err, out.String())
-			}
-			// A suite that didn't look at the variable would pass as well.
-			if n := server.Connections() - before; n < 10 {
-				t.Errorf("only %d connections to the server", n)
-			}
-			if left := leftBehind(t, js); len(left) > 0 {
-				t.Errorf("streams left behind: %v", left)
+	for _, version := range append([]string{""}, releases(t)...) {
+		t.Run(cmp.Or(version, "current"), func(t *testing.T) {
+			server := natstest.StartVersion(t, version)
+			js := keepStream(t, server)
+			for _, p := range packages {
+				t.Run(p, func(t *testing.T) {
+					runSuite(t, filepath.Join(bin, p+".test"), filepath.Join(root, p), server, skips(t, version))
+					if left := leftBehind(t, js); len(left) > 0 {
+						t.Errorf("streams left behind: %v", left)
+					}
+				})
 			}
 		})
 	}
 }
 
+// runSuite runs a package's tests as `go test` would run them, but as a child of
+// this process, which doesn't outlive it.
+func runSuite(t *testing.T, binary, dir string, server *natstest.Server, skip string) {
+	t.Helper()
+	before := server.Connections()
+	cmd := exec.Command(binary, "-test.short", "-test.count=1", "-test.timeout=150s", "-test.skip="+skip)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), logtest.URLVariable+"="+server.URL())
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := natstest.Run(t, cmd).Wait(t.Context()); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	// A suite that didn't look at the variable would pass as well.
+	if n := server.Connections() - before; n < 10 {
+		t.Errorf("only %d connections to the server", n)
+	}
+}
+
+// skips are the tests that don't run on a server elsewhere, or not on one of
+// this release.
+func skips(t *testing.T, version string) string {
+	skip := ownServer
+	if version != "" {
+		_, minor := releaseNumber(t, version)
+		for below, tests := range lacking {
+			if minor < below {
+				skip += "|" + tests
+			}
+		}
+	}
+	return "^Test(" + skip + ")$"
+}
+
+// lacking are the tests of what releases below a minor version don't have, or
+// that set it.
+var lacking = map[int]string{
+	12: "Transaction.*|Tagged.*|Guards|MarkersAreSkipped|BatchOfADeadClient|ReaderProgress|Race|MergeMarkerOfAHeldFeed|IdentityAtOnce|CausalOrder|CausalMarkerOfAHeldFeed|LogEndsInMarkers",
+	14: "Drift|Repair|CrashWhileCreating",
+}
+
 // ownServer are tests that take some time and run servers of their own,
 // whatever the suite runs on.
-const ownServer = "^Test(Source.*|Bulk.*|PowerFailure|ImportKilled|ImportServerRestarts|AppendWithoutServer|.*ThroughRestart)$"
+const ownServer = "Source.*|Bulk.*|PowerFailure|ImportKilled|ImportServerRestarts|AppendWithoutServer|.*ThroughRestart"
 
 const keptStream = "kept"
 
