@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,13 +29,17 @@ type Options struct {
 // owns nothing that has to be closed.
 type Registry struct {
 	bucket store
+	// copyFrom is when the copy is written again, in Unix nanoseconds, after
+	// that wasn't possible in time.
+	copyFrom atomic.Int64
 }
 
 // store is what the register needs of a bucket.
 type store interface {
 	Get(ctx context.Context, key string) (kv.Entry, error)
 	Swap(ctx context.Context, key string, data []byte, revision uint64) (uint64, error)
-	Now(ctx context.Context) (time.Time, bool, error)
+	Info(ctx context.Context) (kv.Info, error)
+	SetNote(ctx context.Context, name, text string) error
 }
 
 const registerKey = "register"
@@ -63,7 +68,7 @@ func (r *Registry) Register(ctx context.Context, ds ...Dependant) error {
 			return err
 		}
 	}
-	return r.change(ctx, func(rec record) error {
+	return r.change(ctx, func(rec record, _ time.Time) error {
 		for _, d := range ds {
 			if err := rec.put(d); err != nil {
 				return err
@@ -77,34 +82,30 @@ func (r *Registry) Register(ctx context.Context, ds ...Dependant) error {
 // never go back; feeds that aren't named stay where they are. The error is an
 // *UnknownError where it isn't registered any more.
 func (r *Registry) Advance(ctx context.Context, name string, to timeframe.Timeframe) error {
-	return r.change(ctx, func(rec record) error { return rec.advance(name, to) })
+	return r.change(ctx, func(rec record, _ time.Time) error { return rec.advance(name, to) })
 }
 
 // Deregister removes a dependant: the log needn't be kept for it. It is no
 // error where there is none; a *NeededError where others are derived from it.
 func (r *Registry) Deregister(ctx context.Context, name string) error {
-	return r.change(ctx, func(rec record) error { return rec.remove(name) })
+	return r.change(ctx, func(rec record, _ time.Time) error { return rec.remove(name) })
 }
 
 // List returns all dependants by name, the expired ones too, which stay until
 // the next trim.
 func (r *Registry) List(ctx context.Context) ([]Dependant, error) {
-	rec, _, err := r.read(ctx)
+	s, err := r.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	now, _, err := r.bucket.Now(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("dependants: %w", err)
-	}
-	return rec.list(now), nil
+	return s.record.list(s.now), nil
 }
 
 // Trimmed says how far feeds may have been trimmed by Trim, by feed. A log
 // that begins later was trimmed by somebody else.
 func (r *Registry) Trimmed(ctx context.Context) (map[string]Mark, error) {
-	rec, _, err := r.read(ctx)
-	return rec.Trimmed, err
+	s, err := r.read(ctx)
+	return s.record.Trimmed, err
 }
 
 // Trim decides how far feeds may be trimmed, and puts that down before it
@@ -114,11 +115,7 @@ func (r *Registry) Trimmed(ctx context.Context) (map[string]Mark, error) {
 // Where that isn't done, nothing is lost: the next Trim does it. Dependants
 // that have expired are dropped. No marks change nothing.
 func (r *Registry) Trim(ctx context.Context, plan func([]Dependant) (map[string]Mark, error)) error {
-	now, _, err := r.bucket.Now(ctx)
-	if err != nil {
-		return fmt.Errorf("dependants: %w", err)
-	}
-	return r.change(ctx, func(rec record) error {
+	return r.change(ctx, func(rec record, now time.Time) error {
 		ds := rec.list(now)
 		marks, err := plan(ds)
 		if err != nil {
@@ -135,7 +132,7 @@ func (r *Registry) Trim(ctx context.Context, plan func([]Dependant) (map[string]
 // Current says which streams the feeds have now: marks of streams that were
 // deleted and created again, by feed, are dropped.
 func (r *Registry) Current(ctx context.Context, incarnations map[string]string) error {
-	return r.change(ctx, func(rec record) error {
+	return r.change(ctx, func(rec record, _ time.Time) error {
 		err := errNothing
 		for feed, m := range rec.Trimmed {
 			if now, ok := incarnations[feed]; ok && now != m.Incarnation {
@@ -149,34 +146,61 @@ func (r *Registry) Current(ctx context.Context, incarnations map[string]string) 
 
 var errNothing = errors.New("nothing to write")
 
-func (r *Registry) read(ctx context.Context) (record, uint64, error) {
-	e, err := r.bucket.Get(ctx, registerKey)
-	if err != nil {
-		return record{}, 0, fmt.Errorf("dependants: %w", err)
-	}
-	rec, err := decodeRecord(e.Data, e.Created)
-	return rec, e.Revision, err
+// stored is the register as it was read.
+type stored struct {
+	record   record
+	revision uint64 // of the record in the bucket
+	now      time.Time
 }
 
+// read reads the register, or its copy where damage has set the record back.
+func (r *Registry) read(ctx context.Context) (s stored, err error) {
+	e, err := r.bucket.Get(ctx, registerKey)
+	damaged := errors.Is(err, kv.ErrDamaged)
+	if err != nil && !damaged {
+		return s, fmt.Errorf("dependants: %w", err)
+	}
+	info, err := r.bucket.Info(ctx)
+	if err != nil {
+		return s, fmt.Errorf("dependants: %w", err)
+	}
+	s.revision, s.now = e.Revision, info.Now
+	data, created := e.Data, e.Created
+	if c, ok := decodeCopy(info.Notes[copyNote]); ok && c.Revision > e.Revision {
+		data, created = c.Record, c.At
+	} else if damaged {
+		return s, damagedError(err)
+	}
+	s.record, err = decodeRecord(data, created)
+	return s, err
+}
+
+func damagedError(err error) error { return fmt.Errorf("dependants: %w: %w", ErrCorrupt, err) }
+
 // change runs one compare-and-set, again where somebody else was faster.
-func (r *Registry) change(ctx context.Context, f func(record) error) error {
+func (r *Registry) change(ctx context.Context, f func(record, time.Time) error) error {
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		rec, revision, err := r.read(ctx)
+		s, err := r.read(ctx)
 		if err != nil {
 			return err
 		}
-		switch err := f(rec); {
+		switch err := f(s.record, s.now); {
 		case errors.Is(err, errNothing):
 			return nil
 		case err != nil:
 			return err
 		}
-		data, err := json.Marshal(rec)
+		data, err := json.Marshal(s.record)
 		if err != nil {
 			return fmt.Errorf("dependants: %w", err)
 		}
-		if _, err = r.bucket.Swap(ctx, registerKey, data, revision); err == nil {
+		revision, err := r.bucket.Swap(ctx, registerKey, data, s.revision)
+		if err == nil {
+			r.keepCopy(ctx, registerCopy{Revision: revision, At: s.now, Record: data})
 			return nil
+		}
+		if errors.Is(err, kv.ErrDamaged) {
+			return damagedError(err)
 		}
 		if !errors.Is(err, kv.ErrMoved) {
 			return fmt.Errorf("dependants: %w", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/internal/gaps"
+	"github.com/tidemark-es/tidemark/internal/kv"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -216,12 +217,16 @@ func (g *feedGaps) refreshLocked(ctx context.Context) error {
 // read reads the register from its leader; one of another stream is empty.
 func (g *feedGaps) read(ctx context.Context) (*knownGaps, error) {
 	e, err := g.f.log.feedRegister.Get(ctx, g.f.gapsKey())
-	if err != nil {
+	damaged := errors.Is(err, kv.ErrDamaged)
+	if err != nil && !damaged {
 		return nil, err
 	}
 	known := &knownGaps{revision: e.Revision}
-	if e.Data != nil {
-		if known.reg, err = gaps.Decode(e.Data); err != nil {
+	if e.Data != nil || damaged {
+		if !damaged {
+			known.reg, err = gaps.Decode(e.Data)
+		}
+		if err != nil {
 			known.broken = fmt.Errorf("eventlog: register of gaps of feed %q: %w: %w", g.f.name, ErrCorrupt, err)
 		}
 	}

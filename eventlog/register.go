@@ -58,6 +58,11 @@ func (l *Log) registerBucket() string { return l.opts.App + "_feeds" }
 // registered reads a feed's entry from the register's leader.
 func (l *Log) registered(ctx context.Context, feed string) (r registration, err error) {
 	e, err := l.feedRegister.Get(ctx, feed)
+	if errors.Is(err, kv.ErrDamaged) {
+		// The stream itself says which one it is; the entry is written again.
+		l.opts.Logger.Error().Err(err).Str("feed", feed).Msg("eventlog: the feed's entry in the register is damaged")
+		err = nil
+	}
 	if err != nil {
 		return r, err
 	}

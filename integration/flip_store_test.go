@@ -109,6 +109,10 @@ func flipWhat(rel string) string {
 	return name
 }
 
+// flipFilesVariable chooses files by a part of what they are, as "KV_" or
+// "accounts *.blk".
+const flipFilesVariable = "TIDEMARK_FLIP_FILES"
+
 // flip is one flipped bit.
 type flip struct {
 	seed     uint64
@@ -134,6 +138,9 @@ func chooseFlip(t *testing.T, templates []flipTemplate, seed uint64) flip {
 	f.shape = tm.flipShape
 	var whats []string
 	for _, what := range slices.Sorted(maps.Keys(tm.files)) {
+		if !strings.Contains(what, os.Getenv(flipFilesVariable)) {
+			continue
+		}
 		n := 1
 		if strings.HasSuffix(what, ".blk") {
 			n = 4

@@ -120,7 +120,7 @@ func (l *Lease) write(ctx context.Context, change func(*record)) error {
 			return nil
 		}
 		if !errors.Is(err, kv.ErrMoved) {
-			return fmt.Errorf("lease %q: %w", l.name, err)
+			return storeError(l.name, err)
 		}
 		if err := l.reread(ctx, revision); err != nil {
 			return err
@@ -133,7 +133,7 @@ func (l *Lease) write(ctx context.Context, change func(*record)) error {
 func (l *Lease) reread(ctx context.Context, was uint64) error {
 	e, err := l.m.bucket.Get(ctx, l.name)
 	if err != nil {
-		return fmt.Errorf("lease %q: %w", l.name, err)
+		return storeError(l.name, err)
 	}
 	if e.Revision == was {
 		return fmt.Errorf("lease %q: a write to it is under way", l.name)

@@ -81,7 +81,7 @@ func (m *Manager) TryAcquire(ctx context.Context, name string) (*Lease, error) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lease %q: %w", name, err)
+		return nil, storeError(name, err)
 	}
 	now := time.Now()
 	s.sighting = s.see(e.Revision, now)
@@ -134,7 +134,7 @@ func (m *Manager) take(ctx context.Context, name string, s *seen, r record, revi
 		return nil, &HeldError{Name: name, Owner: "another process, just now", Epoch: r.Epoch, Wait: m.opts.heartbeat()}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lease %q: %w", name, err)
+		return nil, storeError(name, err)
 	}
 	s.held = true
 	m.opts.Logger.Info().Str("lease", name).Uint64("epoch", r.Epoch).Msg("lease acquired")
@@ -176,8 +176,11 @@ func (m *Manager) Acquire(ctx context.Context, name string) (*Lease, error) {
 // died is told until somebody takes its place.
 func (m *Manager) Holder(ctx context.Context, name string) (owner string, epoch uint64, ok bool, err error) {
 	e, err := m.bucket.Get(ctx, name)
-	if err != nil || e.Data == nil {
-		return "", 0, false, err
+	if err != nil {
+		return "", 0, false, storeError(name, err)
+	}
+	if e.Data == nil {
+		return "", 0, false, nil
 	}
 	r, err := decodeRecord(name, e.Data)
 	return r.Owner, r.Epoch, err == nil && !r.Released, err

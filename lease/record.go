@@ -2,8 +2,11 @@ package lease
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tidemark-es/tidemark/internal/kv"
 )
 
 const recordVersion = 1
@@ -34,6 +37,14 @@ func decodeRecord(name string, data []byte) (record, error) {
 		return r, fmt.Errorf("lease %q: %w: version %d, epoch %d, ttl %s: it was written by another release, or damaged", name, ErrCorrupt, r.Version, r.Epoch, r.TTL)
 	}
 	return r, nil
+}
+
+// storeError says which lease an error of the bucket is about.
+func storeError(name string, err error) error {
+	if errors.Is(err, kv.ErrDamaged) {
+		return fmt.Errorf("lease %q: %w: %w", name, ErrCorrupt, err)
+	}
+	return fmt.Errorf("lease %q: %w", name, err)
 }
 
 // sighting is what this process has seen of a record: the revision, and since

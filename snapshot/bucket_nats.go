@@ -13,11 +13,12 @@ import (
 type natsBucket struct{ *kv.Bucket }
 
 func (b natsBucket) put(ctx context.Context, key string, data []byte) error {
-	return b.Put(ctx, key, data)
+	return damaged(b.Put(ctx, key, data))
 }
 
 func (b natsBucket) swap(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	return b.Swap(ctx, key, data, revision)
+	now, err := b.Swap(ctx, key, data, revision)
+	return now, damaged(err)
 }
 
 func (b natsBucket) get(ctx context.Context, key string) ([]byte, error) {
@@ -33,13 +34,23 @@ func (b natsBucket) leader(ctx context.Context, key string) (entry, error) {
 func found(key string, e kv.Entry, err error) error {
 	switch {
 	case err != nil:
-		return err
+		return damaged(err)
 	case e.NoBucket:
 		return errNoBucket
 	case e.Data == nil:
 		return &NotFoundError{Kind: "key", Name: key}
 	}
 	return nil
+}
+
+// damaged makes a record that the server can't read a *CorruptError.
+func damaged(err error) error {
+	if !errors.Is(err, kv.ErrDamaged) {
+		return err
+	}
+	c := corrupt("a record of the bucket")
+	c.Err = err
+	return c
 }
 
 var errNoBucket = errors.New("the bucket was deleted")

@@ -157,6 +157,10 @@ func (s *Store) readHead(ctx context.Context, unit string) (headState, error) {
 	if errors.Is(err, ErrNotFound) {
 		return h, nil
 	}
+	if e, ok := errors.AsType[*CorruptError](err); ok {
+		e.Unit, h.present, h.problem = unit, true, e
+		return h, nil
+	}
 	if err != nil {
 		return h, err
 	}

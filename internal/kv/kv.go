@@ -32,6 +32,11 @@ const (
 // happened all the same.
 var ErrMoved = errors.New("the record isn't at the expected revision")
 
+// ErrDamaged says that the bucket has a record under the key, and can't read
+// it. The key isn't written any more: a server whose limit is one record a key
+// looks for the damaged one for ever, to remove it, and the whole bucket stands.
+var ErrDamaged = errors.New("the record is damaged, and the server can't read it: delete the bucket when no process uses it")
+
 // Options of a bucket.
 type Options struct {
 	JetStream   jetstream.JetStream // required
@@ -78,8 +83,49 @@ func New(o Options) *Bucket {
 }
 
 // Get reads a record from the leader. Where there is none, Data is nil, and
-// that is no error.
+// that is no error; one that can't be read is an ErrDamaged.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
+	e, there, err := b.last(ctx, key)
+	if err != nil || there || e.NoBucket {
+		return e, err
+	}
+	// The server says "no message" of a damaged one, too.
+	n, err := b.count(ctx, key)
+	if err != nil || n == 0 {
+		return Entry{}, err
+	}
+	e, there, err = b.last(ctx, key) // it may have been written meanwhile
+	if err == nil && !there && !e.NoBucket {
+		err = b.failed("read", key, ErrDamaged)
+	}
+	return e, err
+}
+
+// count is how many revisions of a key the bucket should have.
+func (b *Bucket) count(ctx context.Context, key string) (uint64, error) {
+	var reply struct {
+		Error *jetstream.APIError `json:"error"`
+		State struct {
+			Subjects map[string]uint64 `json:"subjects"`
+		} `json:"state"`
+	}
+	err := b.ask(ctx, "STREAM.INFO.", map[string]string{"subjects_filter": b.subject(key)}, &reply)
+	switch {
+	case err != nil:
+	case reply.Error != nil && reply.Error.ErrorCode == codeNoStream:
+		return 0, nil
+	case reply.Error != nil:
+		err = reply.Error
+	}
+	if err != nil {
+		return 0, b.failed("count", key, err)
+	}
+	return reply.State.Subjects[b.subject(key)], nil
+}
+
+// last asks the leader for a key's last message; there is false where it has
+// none, or can't read it.
+func (b *Bucket) last(ctx context.Context, key string) (_ Entry, there bool, _ error) {
 	var reply struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
@@ -92,33 +138,33 @@ func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	err := b.ask(ctx, "STREAM.MSG.GET.", map[string]string{"last_by_subj": b.subject(key)}, &reply)
 	switch {
 	case err != nil:
-		return Entry{}, b.failed("read", key, err)
+		return Entry{}, false, b.failed("read", key, err)
 	case reply.Error != nil && reply.Error.ErrorCode == codeNoStream:
-		return Entry{NoBucket: true}, nil
+		return Entry{NoBucket: true}, false, nil
 	case reply.Error != nil && reply.Error.ErrorCode == codeNoMessage:
-		return Entry{}, nil
+		return Entry{}, false, nil
 	case reply.Error != nil:
-		return Entry{}, b.failed("read", key, reply.Error)
+		return Entry{}, false, b.failed("read", key, reply.Error)
 	case reply.Message == nil:
-		return Entry{}, b.failed("read", key, errors.New("an answer without a message"))
+		return Entry{}, false, b.failed("read", key, errors.New("an answer without a message"))
 	}
 	m := reply.Message
 	e := Entry{Data: m.Data, Revision: m.Seq, Created: m.Time}
 	if len(m.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(m.Header)
 		if err != nil {
-			return Entry{}, b.failed("read", key, err)
+			return Entry{}, false, b.failed("read", key, err)
 		}
 		if h.Get("KV-Operation") != "" || h.Get("Nats-Marker-Reason") != "" {
 			e.Data = nil
-			return e, nil
+			return e, true, nil
 		}
 	}
-	return there(e), nil
+	return orEmpty(e), true, nil
 }
 
-// there tells an empty record from none.
-func there(e Entry) Entry {
+// orEmpty tells an empty record from none.
+func orEmpty(e Entry) Entry {
 	if e.Data == nil {
 		e.Data = []byte{}
 	}
@@ -144,25 +190,14 @@ func (b *Bucket) Read(ctx context.Context, key string) (Entry, error) {
 	if err != nil {
 		return Entry{}, b.failed("read", key, err)
 	}
-	return there(Entry{Data: e.Value(), Revision: e.Revision(), Created: e.Created()}), nil
+	return orEmpty(Entry{Data: e.Value(), Revision: e.Revision(), Created: e.Created()}), nil
 }
 
 // Now is the server's time, by which Entry.Created is told. The bucket has to
 // be there; ok is false where it isn't.
 func (b *Bucket) Now(ctx context.Context) (now time.Time, ok bool, err error) {
-	var reply struct {
-		Error *jetstream.APIError `json:"error"`
-		TS    time.Time           `json:"ts"`
-	}
-	switch err := b.ask(ctx, "STREAM.INFO.", nil, &reply); {
-	case err != nil:
-		return now, false, b.failed("ask for the time", "", err)
-	case reply.Error != nil && reply.Error.ErrorCode == codeNoStream:
-		return now, false, nil
-	case reply.Error != nil:
-		return now, false, b.failed("ask for the time", "", reply.Error)
-	}
-	return reply.TS, true, nil
+	i, err := b.Info(ctx)
+	return i.Now, err == nil && !i.NoBucket, err
 }
 
 func (b *Bucket) ask(ctx context.Context, what string, request, reply any) error {

@@ -11,8 +11,13 @@ import (
 )
 
 // Swap stores data if the key is at the revision (0: it was never written),
-// and returns the new revision.
+// and returns the new revision. Where it isn't 0, Get has read that revision.
 func (b *Bucket) Swap(ctx context.Context, key string, data []byte, revision uint64) (now uint64, err error) {
+	if revision == 0 {
+		if err := b.writable(ctx, key); err != nil {
+			return 0, err
+		}
+	}
 	err = b.write(ctx, key, func(ctx context.Context, kv jetstream.KeyValue) error {
 		now, err = kv.Update(ctx, key, data, revision)
 		return err
@@ -22,10 +27,26 @@ func (b *Bucket) Swap(ctx context.Context, key string, data []byte, revision uin
 
 // Put stores data, whatever was there.
 func (b *Bucket) Put(ctx context.Context, key string, data []byte) error {
+	if err := b.writable(ctx, key); err != nil {
+		return err
+	}
 	return b.write(ctx, key, func(ctx context.Context, kv jetstream.KeyValue) error {
 		_, err := kv.Put(ctx, key, data)
 		return err
 	})
+}
+
+// writable fails where the key has a record that can't be read, and writing
+// another would make the server remove that one.
+func (b *Bucket) writable(ctx context.Context, key string) error {
+	if b.opts.History > 1 {
+		return nil
+	}
+	n, err := b.count(ctx, key)
+	if err == nil && n > 0 {
+		_, err = b.Get(ctx, key)
+	}
+	return err
 }
 
 // Delete leaves a marker in the place of a record that is at the revision.
