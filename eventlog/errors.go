@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tidemark-es/tidemark/internal/kv"
 	"github.com/tidemark-es/tidemark/internal/storable"
 )
 
@@ -41,7 +42,7 @@ var (
 	// ErrUnavailable: the server can't be reached, or doesn't answer. It may
 	// pass, so trying again makes sense; what can't pass by itself is one of the
 	// next five.
-	ErrUnavailable = errors.New("log unavailable")
+	ErrUnavailable = kv.ErrUnavailable
 	// ErrNoJetStream: the server answers, and has no JetStream for this log: it
 	// isn't enabled there or for the account, or there is no such Domain.
 	ErrNoJetStream = errors.New("no JetStream")

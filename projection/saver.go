@@ -30,6 +30,7 @@ type saver struct {
 	lastCut  time.Time
 	notYet   time.Time // no save before this, after a failure
 	failures int
+	failure  error // of the last save; nil where it succeeded
 	// stale: the head was moved by another process, or changes were dropped
 	// while it saved: the next save reads the head again and holds everything.
 	stale    bool
@@ -237,6 +238,7 @@ func (s *saver) finish(r saveResult) {
 	if r.job.lease == nil && r.err == nil {
 		return // another process saves
 	}
+	s.failure = r.err
 	if r.err == nil {
 		s.failures, s.stale, s.damaged = 0, false, false
 		s.base, s.newest = r.manifest, snapshot.ID{}
@@ -308,7 +310,10 @@ func (s *saver) last() {
 	s.settle()
 	s.u.mu.Lock()
 	defer s.u.mu.Unlock()
-	if e := s.status.LastError; e != "" {
-		s.u.closeErr = fmt.Errorf("projection: unit %q: last snapshot: %s (nothing is lost: the next start replays more)", s.u.name, e)
+	const lost = "(nothing is lost: the next start replays more)"
+	if s.failure != nil {
+		s.u.closeErr = fmt.Errorf("projection: unit %q: last snapshot: %w %s", s.u.name, s.failure, lost)
+	} else if e := s.status.LastError; e != "" {
+		s.u.closeErr = fmt.Errorf("projection: unit %q: last snapshot: %s %s", s.u.name, e, lost)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,10 @@ var ErrMoved = errors.New("the record isn't at the expected revision")
 // it. The key isn't written any more: a server whose limit is one record a key
 // looks for the damaged one for ever, to remove it, and the whole bucket stands.
 var ErrDamaged = errors.New("the record is damaged, and the server can't read it: delete the bucket when no process uses it")
+
+// ErrUnavailable: the server can't be reached, or doesn't answer in time
+// (eventlog.ErrUnavailable is this one).
+var ErrUnavailable = errors.New("log unavailable")
 
 // Options of a bucket.
 type Options struct {
@@ -223,10 +228,16 @@ func (b *Bucket) ask(ctx context.Context, what string, request, reply any) error
 func (b *Bucket) stream() string            { return "KV_" + b.opts.Bucket }
 func (b *Bucket) subject(key string) string { return "$KV." + b.opts.Bucket + "." + key }
 
-// failed says where it was.
+// passing are the errors of a connection or a server that may be back later.
+var passing = []error{context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected}
+
+// failed says where it was, and whether it may pass.
 func (b *Bucket) failed(what, key string, err error) error {
 	if key != "" {
 		what += " " + key
+	}
+	if slices.ContainsFunc(passing, func(p error) bool { return errors.Is(err, p) }) {
+		return fmt.Errorf("%s of bucket %s: %w: %w", what, b.opts.Bucket, ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s of bucket %s: %w", what, b.opts.Bucket, err)
 }

@@ -174,7 +174,7 @@ func (b *Bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", b.opts.Bucket, err)
+		return nil, b.failed("open", "", err)
 	}
 	return kv, nil
 }
