@@ -234,3 +234,38 @@ func TestTrimmedWhileItIsSaved(t *testing.T) {
 		started(t, b, log, m)
 	}
 }
+
+// An older backup is restored into the place of a log that had gone further, as
+// its mark says: that is no loss. By other means than Restore it is one.
+func TestRestoreOfAnOlderBackup(t *testing.T) {
+	ctx := logtest.Context(t)
+	o := eventlog.Options{App: logtest.App(t), Dir: t.TempDir()}
+	b := open(t, logtest.Open(t, o))
+	b.deposit(t, b.accounts, 10)
+	dir := t.TempDir()
+	must(backup.Save(ctx, b.log, dir))(t)
+	b.deposit(t, b.accounts, 10)
+	if err := b.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := logtest.Open(t, o)
+	for name := range log.JetStream().StreamNames(ctx).Name() {
+		if err := log.JetStream().DeleteStream(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(backup.Restore(ctx, log, dir))(t)
+	again := open(t, log)
+	if err := errors.Join(log.Healthy(ctx), again.accounts.Lost()); err != nil {
+		t.Fatal(err)
+	}
+	if last := again.deposit(t, again.accounts, 1); last.Seq != 11 {
+		t.Errorf("the log went to %d", last.Seq)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if again = open(t, logtest.Open(t, o)); again.accounts.Metrics().Marked != 11 {
+		t.Errorf("%+v", again.accounts.Metrics())
+	}
+}

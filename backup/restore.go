@@ -95,6 +95,11 @@ func (r *restoring) begin(ctx context.Context) ([]string, error) {
 	case e.Data == nil && len(there) > 0:
 		return nil, &NotEmptyError{App: r.m.App, Streams: there}
 	case e.Data == nil:
+		// What is remembered of a log that was here goes first, so that at no
+		// time a feed stands that it contradicts.
+		if err := r.log.ForgetMarks(ctx); err != nil {
+			return nil, err
+		}
 		_, err = marker.Swap(ctx, "backup", []byte(r.m.id), e.Revision)
 		return nil, err
 	case string(e.Data) != r.m.id:

@@ -159,7 +159,7 @@ func streamsOf(ctx context.Context, log *eventlog.Log) (f found, err error) {
 		switch {
 		case name == kv+snapshotsBucket:
 			f.snapshots = true
-		case name == kv+markerBucket:
+		case name == kv+markerBucket, name == kv+eventlog.MarksBucket: // about this log, not of it
 		case strings.HasPrefix(name, kv):
 			f.registers = append(f.registers, name)
 		case strings.HasPrefix(name, feeds):

@@ -53,6 +53,7 @@ type Feed struct {
 
 	gaps    *feedGaps
 	keeper  *keeper
+	water   *watermark
 	closed  atomic.Bool
 	closing chan struct{}
 	stats   feedStats
@@ -73,7 +74,8 @@ type Feed struct {
 // here before, and its stream is gone); ErrRecreated (the stream is another
 // than the feed had); ErrDenied, ErrFull, ErrRefused, ErrUnavailable,
 // ErrClosed. What else differs from the settings of a new stream is logged,
-// and returned by Drift.
+// and returned by Drift. A log that lost messages which it surely had is opened,
+// and can't be used (Lost, LossError).
 func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed, error) {
 	if err := timeframe.ValidName(name); err != nil {
 		return nil, fmt.Errorf("eventlog: feed: %w: %w", ErrInvalid, err)
@@ -105,6 +107,9 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	if err := f.openStream(ctx, reg.open); err != nil {
 		return nil, err
 	}
+	if err := f.water.open(ctx); err != nil {
+		return nil, err
+	}
 	if err := f.startWriting(); err != nil {
 		return nil, err
 	}
@@ -134,6 +139,7 @@ func (l *Log) newFeed(name string, reg *registry) *Feed {
 	f.keeper.f = f
 	f.gaps = newFeedGaps(f)
 	f.acks = newAckReader(f.stream, l.domain)
+	f.water = &watermark{f: f}
 	f.syncer = newSyncer(f)
 	f.hub = newHub(f)
 	f.keys = newKeyCache(keyCacheBytes)
@@ -209,5 +215,6 @@ func (f *Feed) close() {
 		f.writer.close()
 	}
 	f.keeper.close()
+	f.water.close()
 	f.syncer.close()
 }

@@ -134,6 +134,9 @@ func (f *Feed) findID(ctx context.Context, key, id string, after uint64) (head, 
 	if err != nil {
 		return 0, 0, false, err
 	}
+	if err := f.intact(); err != nil {
+		return 0, 0, false, err
+	}
 	m, any, err := f.get(ctx, getRequest{LastFor: subject})
 	if err != nil {
 		return 0, 0, false, err

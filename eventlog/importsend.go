@@ -176,6 +176,7 @@ func (im *importer) endBatch(ctx context.Context) error {
 		if st.ended && im.sent == 0 {
 			im.drop()
 			im.reached(st.seq)
+			im.f.frontier.note(st.seq)
 			// Where others have appended meanwhile, their IDs count as well.
 			if count := b.next - 1; im.known+count == st.seq || !im.ids.scanned {
 				im.known = max(im.known, st.seq)

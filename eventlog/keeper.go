@@ -56,6 +56,12 @@ func (k *keeper) run() {
 	defer nc.RemoveStatusListener(back)
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
+	var mark <-chan time.Time // nil: the feed has no mark
+	if k.f.water.store != nil {
+		t := time.NewTicker(k.f.water.every())
+		defer t.Stop()
+		mark = t.C
+	}
 	for {
 		select {
 		case <-k.end.Done():
@@ -66,12 +72,29 @@ func (k *keeper) run() {
 			}
 		case <-k.kick:
 		case <-tick.C:
+		case <-mark:
+			if k.f.water.moved() && nc.IsConnected() {
+				k.within(k.f.water.advance)
+			}
+			continue
 		}
 		if nc.IsConnected() {
-			ctx, cancel := context.WithTimeout(k.end, k.f.log.opts.RequestTimeout)
-			_, _ = k.f.State(ctx) // which shows its answer to look
-			cancel()
+			k.within(k.inspect)
 		}
+	}
+}
+
+// within runs something for as long as a request to the server may take.
+func (k *keeper) within(do func(context.Context)) {
+	ctx, cancel := context.WithTimeout(k.end, k.f.log.opts.RequestTimeout)
+	defer cancel()
+	do(ctx)
+}
+
+// inspect looks at the stream, and whether it goes as far as it surely went.
+func (k *keeper) inspect(ctx context.Context) {
+	if _, err := k.f.State(ctx); err == nil { // which shows its answer to look
+		_ = k.f.water.check(ctx, true) // it logs, and bars the feed
 	}
 }
 
@@ -147,7 +170,7 @@ func (k *keeper) refusal() error {
 	if err := k.failed.Load(); err != nil {
 		return *err
 	}
-	return nil
+	return k.f.intact()
 }
 
 // heedFailures closes feeds to appends whose streams the embedded server can't
@@ -192,7 +215,8 @@ func (f *Feed) Drift() []Drift {
 // Check asks the server whether the feed's stream is still the one that was
 // opened, with settings that keep its events. Errors: ErrMissing,
 // ErrRecreated, ErrUnsafe or ErrForeign (somebody changed its settings),
-// ErrLostTail (it ends below a commit that this handle was acknowledged),
+// ErrLostTail (it ends below a commit that this handle was acknowledged,
+// or, as a LossError, lost what it surely had),
 // ErrReplica (readers have found a server that keeps another history), ErrGap (a
 // *GapsError: messages are missing inside, and aren't registered), ErrCorrupt (a
 // *CorruptError for each message that a reader of this process has met, that
@@ -207,10 +231,14 @@ func (f *Feed) Check(ctx context.Context) error {
 	if f.adopted != nil && err == nil && st.Incarnation != f.incarnation {
 		return &RecreatedError{Feed: f.name, Stream: f.stream, Known: f.incarnation, Found: st.Incarnation}
 	}
+	lost := error(nil)
+	if err == nil {
+		lost = f.water.check(ctx, false)
+	}
 	if barred := f.keeper.refusal(); barred != nil {
 		return barred
 	}
-	if err != nil {
+	if err = errors.Join(err, lost); err != nil {
 		return err
 	}
 	err = errors.Join(refusalOf(f, f.Drift()), f.replicas.err(), f.gaps.check(ctx, st))

@@ -29,6 +29,7 @@ type Log struct {
 	unhear   func() // gives the connection its error handler back
 
 	feedRegister *kv.Bucket
+	marks        markStore // nil: nothing outlives the process
 
 	opening sync.Mutex // held while a feed is opened; taken before mu
 	ending  sync.Once
@@ -84,6 +85,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 		return nil, fmt.Errorf("eventlog: JetStream: %w", err)
 	}
 	l.feedRegister = l.openRegister()
+	l.marks = l.openMarks()
 	if err := l.awaitJetStream(ctx); err != nil {
 		return nil, err
 	}

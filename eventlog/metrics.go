@@ -10,7 +10,7 @@ type feedStats struct {
 	commits, events, bytes        atomic.Uint64
 	conflicts, ambiguous, refused atomic.Uint64
 	retries, read, restarts, bulk atomic.Uint64
-	files                         atomic.Uint64
+	files, short, badMarks        atomic.Uint64
 }
 
 // outcome counts what became of a commit.
@@ -45,6 +45,15 @@ type Metrics struct {
 	Bulk      uint64 // messages that readers took from backups of the stream, markers too
 	Files     uint64 // messages that followers took from the embedded server's block files, for all of this process together; markers too
 	Restarts  uint64 // how often a reader had to start its consumer again
+	// Marked is how far the log surely goes: what survives is said for it in
+	// docs/durability.md. 0 where nothing is known, as of an adopted feed.
+	Marked uint64
+	// Short is how many messages were missing when the feed was opened: what was
+	// acknowledged last before an unclean end and hadn't reached the disk, and
+	// what was given up by AcceptLoss.
+	Short uint64
+	// BadMarks is how often the mark was damaged.
+	BadMarks uint64
 	// Of an adopted feed, by all readers: messages that no layout is for, and
 	// sequences that were gone when reading came to them, before the first one
 	// that the stream has, and behind it.
@@ -62,6 +71,7 @@ func (f *Feed) Metrics() Metrics {
 		Feed: f.name, Commits: s.commits.Load(), Events: s.events.Load(), Bytes: s.bytes.Load(),
 		Conflicts: s.conflicts.Load(), Ambiguous: s.ambiguous.Load(), Refused: s.refused.Load(),
 		Retries: s.retries.Load(), Read: s.read.Load(), Bulk: s.bulk.Load(), Files: s.files.Load(), Restarts: s.restarts.Load(),
+		Marked: f.water.seq.Load(), Short: s.short.Load(), BadMarks: s.badMarks.Load(),
 	}
 	if f.writer != nil {
 		m.InFlight = len(f.writer.slots) + len(f.batches.slots)

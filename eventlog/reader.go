@@ -357,6 +357,9 @@ func (r *Reader) Close() error {
 // rangeCheck says whether the log can be read on behind a sequence, and what
 // it holds. Where trimmed is true, commits behind the sequence may be gone.
 func (f *Feed) rangeCheck(ctx context.Context, after uint64, trimmed bool) (State, error) {
+	if err := f.intact(); err != nil {
+		return State{}, err
+	}
 	st, err := f.asked.get(ctx)
 	e := &RangeError{Feed: f.name, Want: after + 1, First: st.First, Last: st.Last}
 	if se, ok := errors.AsType[*ServerError](err); ok && se.Code == codeNoStream {
@@ -371,7 +374,7 @@ func (f *Feed) rangeCheck(ctx context.Context, after uint64, trimmed bool) (Stat
 		return st, e
 	case after > st.Last:
 		e.class = ErrLostTail
-		return st, e
+		return st, f.lossOr(ctx, e)
 	case st.First > after+1 && !trimmed:
 		e.class = ErrTrimmed
 		return st, e

@@ -151,6 +151,9 @@ func (l *Log) Forget(ctx context.Context, feed string) error {
 		again, err := l.writeRegister(ctx, feed, func(ctx context.Context) error {
 			return l.feedRegister.Delete(ctx, feed, r.revision)
 		})
+		if err == nil && !again && l.marks != nil {
+			err = l.marks.drop(ctx, feed)
+		}
 		if err != nil || !again {
 			return l.registerError("forget", feed, err)
 		}

@@ -317,6 +317,9 @@ func (f *Feed) Head(ctx context.Context, key string) (c Commit, ok bool, err err
 }
 
 func (f *Feed) lookup(ctx context.Context, req getRequest) (c Commit, ok bool, err error) {
+	if err := f.intact(); err != nil {
+		return c, false, err
+	}
 	m, ok, err := f.get(ctx, req)
 	if err != nil || !ok || f.isMarker(&m) {
 		return c, false, err

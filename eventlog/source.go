@@ -79,5 +79,5 @@ func (f *Feed) recognise(ctx context.Context, known mark, st State) error {
 	if err != nil || !ok || markOf(&m) == known {
 		return err
 	}
-	return &RangeError{Feed: f.name, Want: known.seq + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: true}
+	return f.lossOr(ctx, &RangeError{Feed: f.name, Want: known.seq + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: true})
 }

@@ -90,6 +90,9 @@ func (f *Feed) LastTagged(ctx context.Context, tag string) (uint64, error) {
 // readTag reads a tag's newest marker from the leader: where it is, and where
 // the tag's last commit is.
 func (f *Feed) readTag(ctx context.Context, subject string) (head, last uint64, err error) {
+	if err := f.intact(); err != nil {
+		return 0, 0, err
+	}
 	m, ok, err := f.get(ctx, getRequest{LastFor: subject})
 	if err != nil || !ok {
 		return 0, 0, err

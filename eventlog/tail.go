@@ -154,7 +154,7 @@ func (t *tail) recognise(ctx context.Context, after uint64, st State) error {
 		return err
 	}
 	if last.seq == after && last.fingerprint() != m.fingerprint() {
-		return &RangeError{Feed: t.f.name, Want: after + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: true}
+		return t.f.lossOr(ctx, &RangeError{Feed: t.f.name, Want: after + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: true})
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -47,8 +47,8 @@ func (d dirBank) accounts() string {
 	return filepath.Join(d.dir, "jetstream", "$G", "streams", d.app+"_accounts")
 }
 
-// cut makes the feed lose what f appends, as a power failure or a restored
-// backup would, while the snapshots stay (DESIGN L1).
+// cut makes the feed lose what f appends, and its mark doesn't know of it, as
+// after a power failure, while the snapshots stay.
 func (d dirBank) cut(t *testing.T, f func(b *bank)) {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), "copy")
@@ -60,6 +60,9 @@ func (d dirBank) cut(t *testing.T, f func(b *bank)) {
 		t.Fatal(err)
 	}
 	if err := os.CopyFS(d.accounts(), os.DirFS(copied)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(d.dir, "marks")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -171,4 +174,38 @@ func purge(t *testing.T, b *bank, below uint64) {
 	if err := s.Purge(t.Context(), jetstream.WithPurgeSequence(below)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A log that lost what it surely had is refused as a whole: nothing is derived of
+// the rest, and given up by its range, a start goes on from what is left.
+func TestLossStopsStart(t *testing.T) {
+	ctx := logtest.Context(t)
+	d := newDirBank(t)
+	d.with(t, func(b *bank) { saved(t, b, 30) })
+	block := filepath.Join(d.accounts(), "msgs", "1.blk")
+	data := must(os.ReadFile(block))(t)
+	data[len(data)/2] ^= 1
+	if err := errors.Join(os.WriteFile(block, data, 0o600), os.Remove(filepath.Join(filepath.Dir(block), "index.db"))); err != nil {
+		t.Fatal(err)
+	}
+	d.with(t, func(b *bank) {
+		_, err := projection.Start(ctx, b.log, b.balances(projection.Version(1)))
+		loss, ok := errors.AsType[*eventlog.LossError](err)
+		if !ok || loss.To != 30 || !errors.Is(err, eventlog.ErrLostTail) {
+			t.Fatalf("start: %v", err)
+		}
+		if err := b.accounts.AcceptLoss(ctx, loss.From, loss.To); err != nil {
+			t.Fatal(err)
+		}
+		balances := b.balances(projection.Version(1))
+		rt := must(projection.Start(ctx, b.log, balances))(t)
+		defer rt.Close()
+		var sum int64
+		for _, v := range balances.All() {
+			sum += v
+		}
+		if r := status(t, rt, "balances").Recovery; sum != int64(loss.From-1) || len(r.Skipped) == 0 {
+			t.Errorf("%d of %d, %+v", sum, loss.From-1, r)
+		}
+	})
 }

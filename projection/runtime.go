@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +45,8 @@ func Start(ctx context.Context, log *eventlog.Log, projections ...Projection) (*
 // go on, and Wait, Ready, Status and Config.Stopped tell.
 //
 // Errors: ErrInvalid (everything that is wrong); eventlog.ErrTrimmed where
-// the log no longer reaches its start and no snapshot fits;
+// the log no longer reaches its start and no snapshot fits; an
+// *eventlog.LossError where a feed's log lost messages that it surely had;
 // eventlog.ErrUnavailable; and the context's. Then nothing runs, unless the
 // error is an ErrStuck as well: a handler, a migration or the Store hasn't
 // returned within half a second of the context's end, and is left behind.
@@ -94,6 +97,18 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 		}
 	}
 	return rt, nil
+}
+
+// intact is about feeds whose logs lost messages that they surely had: what
+// would be derived of the rest is no state of theirs.
+func (rt *Runtime) intact() error {
+	lost := make(map[*eventlog.Feed]error)
+	for _, u := range rt.units {
+		for _, f := range u.feeds {
+			lost[f] = f.Lost()
+		}
+	}
+	return errors.Join(slices.Collect(maps.Values(lost))...)
 }
 
 // restore restores all units, side by side.

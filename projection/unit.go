@@ -216,7 +216,9 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		select {
 		case a := <-arrivals:
 			if a.err != nil {
-				if errors.Is(a.err, eventlog.ErrLostTail) && u.sameIncarnation(ctx, a.feed) {
+				// Where messages are gone that the log surely had, what the rest
+				// would give isn't the state either: an operator decides.
+				if _, lost := errors.AsType[*eventlog.LossError](a.err); !lost && errors.Is(a.err, eventlog.ErrLostTail) && u.sameIncarnation(ctx, a.feed) {
 					return a.err
 				}
 				u.stopAll(a.feed, a.err)
