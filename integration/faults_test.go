@@ -346,6 +346,7 @@ func (w *faultWorld) loseTail(kind string) {
 	w.open()
 	if stream != bucketStream {
 		w.fold = before
+		giveUp(w.t, w.feed)
 	}
 	w.did(kind)
 }
