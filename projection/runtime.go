@@ -62,6 +62,9 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 	if rt.units, err = makeUnits(rt, projections); err != nil {
 		return nil, err
 	}
+	if err := rt.intact(); err != nil {
+		return nil, err
+	}
 	if err := within(ctx, "restoring the projections", func() error { rt.recall(ctx); return rt.restore(ctx) }); err != nil {
 		return nil, err
 	}
