@@ -227,7 +227,7 @@ func TestUpgradeFromPositions(t *testing.T) {
 			}
 
 			// The orders come back without their end: as they were at the upgrade.
-			if err := errors.Join(os.RemoveAll(orders), os.CopyFS(orders, os.DirFS(before))); err != nil {
+			if err := errors.Join(os.RemoveAll(orders), os.CopyFS(orders, os.DirFS(before)), os.RemoveAll(filepath.Join(dir, "marks"))); err != nil {
 				t.Fatal(err)
 			}
 			last := openUpgraded(t, dir, c)
