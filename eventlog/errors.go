@@ -174,10 +174,13 @@ type RangeError struct {
 
 	recreated bool // the stream isn't the one that was opened, or is gone
 	reused    bool // another message is where the last one was that was read
+	unread    bool // the log should have it, and its leader can't return it
 }
 
 func (e *RangeError) Error() string {
 	switch {
+	case e.unread:
+		return fmt.Sprintf("eventlog: feed %q: %v: message %d can't be read: the log reaches %d, and its leader returns nothing from there on: its storage is damaged: restore it from a backup", e.Feed, e.class, e.Want, e.Last)
 	case e.recreated:
 		return fmt.Sprintf("eventlog: feed %q: %v: its stream was deleted, or deleted and created again, since the feed was opened: wanted %d, the last one is %d: what was derived from it must be rebuilt", e.Feed, e.class, e.Want, e.Last)
 	case e.reused:

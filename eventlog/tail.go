@@ -48,6 +48,7 @@ type tail struct {
 	batch    int    // messages that one request may ask for
 	sub      *nats.Subscription
 	made     uint64 // the connection's reconnects when the consumer was made
+	lull     lull
 	undeny   func()
 	back     chan nats.Status // wakes next when the connection is back, or closed
 
@@ -279,7 +280,7 @@ func (t *tail) next(ctx context.Context) ([]message, error) {
 			}
 			continue
 		case idle:
-			return nil, nil
+			return t.overdue(ctx)
 		}
 		t.ask()
 		timer.Reset(tailSilence)
