@@ -17,12 +17,13 @@ const maxFetch = 64 << 20
 
 // HTTP returns a peer over the URL at which a [Handler] serves. client nil is
 // one that gives up on a server that doesn't begin to answer for 10 seconds.
-// Put credentials into the client's transport.
+// With any client an answer is given up of which 64 KiB, or the rest, don't come
+// in 10 seconds. Put credentials into the client's transport.
 func HTTP(url string, client *http.Client) Peer {
 	if client == nil {
 		client = patient
 	}
-	return httpPeer{strings.TrimSuffix(url, "/"), client}
+	return httpPeer{strings.TrimSuffix(url, "/"), client, stallTime}
 }
 
 var patient = &http.Client{Transport: &http.Transport{
@@ -38,12 +39,40 @@ var patient = &http.Client{Transport: &http.Transport{
 type httpPeer struct {
 	url    string
 	client *http.Client
+	stall  time.Duration // for stallBytes of an answer to come
+}
+
+// ErrStalled: a peer has begun to answer, and doesn't go on.
+var ErrStalled = errors.New("the peer stopped in the middle of its answer")
+
+const (
+	stallTime  = 10 * time.Second
+	stallBytes = 64 << 10
+)
+
+// paced gives an answer more time for each stallBytes of it.
+type paced struct {
+	io.Reader
+	timer *time.Timer
+	each  time.Duration
+	read  int
+}
+
+func (r *paced) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if r.read += n; r.read >= stallBytes {
+		r.read = 0
+		r.timer.Reset(r.each)
+	}
+	return n, err
 }
 
 func (p httpPeer) Get(ctx context.Context, name string) ([]byte, error) {
 	if _, err := keyOf(name); err != nil {
 		return nil, err
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/"+name, nil)
 	if err != nil {
 		return nil, err
@@ -60,7 +89,12 @@ func (p httpPeer) Get(ctx context.Context, name string) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("%s/%s: %s", p.url, name, response.Status)
 	}
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxFetch+1))
+	stalled := time.AfterFunc(p.stall, func() { stop(fmt.Errorf("%s/%s: %w", p.url, name, ErrStalled)) })
+	defer stalled.Stop()
+	data, err := io.ReadAll(&paced{Reader: io.LimitReader(response.Body, maxFetch+1), timer: stalled, each: p.stall})
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err == nil && len(data) > maxFetch {
 		err = fmt.Errorf("%s/%s: more than %d bytes", p.url, name, maxFetch)
 	}
