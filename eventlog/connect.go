@@ -59,7 +59,10 @@ func (l *Log) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	opts = append(append(opts, auth...), o.NATS...)
+	if l.embedded == nil { // else they are what the server that listens asks others for
+		opts = append(opts, auth...)
+	}
+	opts = append(opts, o.NATS...)
 	if l.nc, err = dial(ctx, url, opts); err != nil {
 		return connectError(ctx, url, err)
 	}

@@ -107,7 +107,7 @@ func (ds *drifts) losing(have, want jetstream.StreamConfig) {
 	ds.add(old, repairableUnless(have.AllowMsgSchedules), "discard", have.Discard, want.Discard, "a limit that is set later would drop events instead of refusing appends")
 	ds.add(have.NoAck, unsafe, "no_ack", true, false, "it acknowledges nothing")
 	ds.add(have.PersistMode == jetstream.AsyncPersistMode, unsafe, "persist_mode", have.PersistMode, jetstream.DefaultPersistMode, "acknowledged events are lost when the server is killed")
-	ds.add(have.Storage == jetstream.MemoryStorage && want.Storage == jetstream.FileStorage, unsafe, "storage", have.Storage, want.Storage, "all events are lost when the servers restart")
+	ds.add(have.Storage == jetstream.MemoryStorage && want.Storage == jetstream.FileStorage && have.Metadata[metaStorage] != "memory", unsafe, "storage", have.Storage, want.Storage, "all events are lost when the servers restart")
 	ds.add(have.Replicas < want.Replicas, reported, "num_replicas", have.Replicas, want.Replicas, "fewer servers keep the events than Options.Replicas says")
 }
 

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net"
@@ -72,6 +73,10 @@ func serverOptions(o Options, dir string) (*server.Options, error) {
 			return nil, fmt.Errorf("eventlog: Listen: port %q: %w", port, errors.Unwrap(err))
 		}
 		cfg.DontListen, cfg.Host, cfg.Port = false, host, n
+		cfg.TLSConfig, cfg.TLS = o.TLS, o.TLS != nil
+		if o.Password != "" || o.Token != "" {
+			cfg.CustomClientAuthentication = door{o}
+		}
 	}
 	return cfg, nil
 }
@@ -145,4 +150,21 @@ func (l *serverLogger) Fatalf(format string, v ...any) {
 	why := fmt.Sprintf(format, v...)
 	l.fatal.CompareAndSwap(nil, &why)
 	l.log.Error().Msg("nats: " + why)
+}
+
+// door says who may connect to an embedded server that listens. Connections in
+// this process needn't say who they are.
+type door struct{ o Options }
+
+func (d door) Check(c server.ClientAuthentication) bool {
+	if c.RemoteAddress().Network() == "pipe" {
+		return true
+	}
+	said := c.GetOpts()
+	same := func(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+	if d.o.Token != "" {
+		return same(said.Token, d.o.Token)
+	}
+	user, password := same(said.Username, d.o.User), same(said.Password, d.o.Password)
+	return user && password
 }

@@ -18,6 +18,7 @@ const (
 	metaApp         = "tidemark-app"
 	metaFeed        = "tidemark-feed"
 	metaIncarnation = "tidemark-incarnation"
+	metaStorage     = "tidemark-storage" // "memory" where that was wanted
 
 	formatVersion = "1"
 )

@@ -70,7 +70,7 @@ func TestFinalAnswers(t *testing.T) {
 		"a certificate of a stranger":      {eventlog.ErrTLS, eventlog.Options{URL: url(secure)}},
 		"TLS where there is none":          {eventlog.ErrTLS, eventlog.Options{URL: url(plain), TLS: &tls.Config{MinVersion: tls.VersionTLS12}}},
 		"a port in use":                    {eventlog.ErrListen, eventlog.Options{Memory: true, Listen: taken.Addr().String()}},
-		"an address of another machine":    {eventlog.ErrListen, eventlog.Options{Memory: true, Listen: "192.0.2.1:4222"}},
+		"an address of another machine":    {eventlog.ErrListen, eventlog.Options{Memory: true, Listen: "192.0.2.1:4222", Token: "x"}},
 		"a URL that is none":               {eventlog.ErrInvalid, eventlog.Options{URL: "nats://[::1"}},
 		"a connection that was closed":     {eventlog.ErrClosed, eventlog.Options{Conn: closed}},
 	} {

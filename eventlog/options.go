@@ -38,7 +38,9 @@ type Options struct {
 	Conn *nats.Conn
 
 	// User and Password, Token, CredentialsFile, NKeySeedFile, and TLS say
-	// who connects to URL. At most one way of the first four.
+	// who connects to URL. At most one way of the first four. With Listen, User
+	// and Password, Token, and TLS (a server's configuration) say who may
+	// connect, and how.
 	User, Password  string
 	Token           string
 	CredentialsFile string
@@ -51,6 +53,8 @@ type Options struct {
 
 	// Listen makes the embedded server listen on this "host:port" as well,
 	// for the nats command line and other processes (port -1: any free one).
+	// A host that other machines can reach needs User and Password, or Token:
+	// whoever connects may read and write all that the directory holds.
 	// Default: it can't be reached from outside this process.
 	Listen string
 	// SyncInterval is how often the embedded server brings what it has
@@ -139,12 +143,16 @@ func (o Options) validate() error {
 	}
 	if n := count(o.User != "" || o.Password != "", o.Token != "", o.CredentialsFile != "", o.NKeySeedFile != ""); n > 1 {
 		p.add("give at most one of User and Password, Token, CredentialsFile, NKeySeedFile")
-	} else if o.URL == "" && (n > 0 || o.TLS != nil || len(o.NATS) > 0) {
-		p.add("User, Password, Token, CredentialsFile, NKeySeedFile, TLS and NATS need URL")
+	} else if o.URL == "" && (o.CredentialsFile != "" || o.NKeySeedFile != "" || len(o.NATS) > 0) {
+		p.add("CredentialsFile, NKeySeedFile and NATS need URL")
+	} else if o.URL == "" && o.Listen == "" && (n > 0 || o.TLS != nil) {
+		p.add("User, Password, Token and TLS need URL or Listen")
 	}
 	if o.Listen != "" {
-		if _, port, err := net.SplitHostPort(o.Listen); err != nil {
+		if host, port, err := net.SplitHostPort(o.Listen); err != nil {
 			p.add("Listen: %v", err)
+		} else if !loopback(host) && o.Password == "" && o.Token == "" {
+			p.add("Listen: %q can be reached by other machines: say who may connect by User and Password, or Token, or listen on 127.0.0.1", o.Listen)
 		} else if n, err := strconv.Atoi(port); err != nil || n < -1 || n == 0 || n > 65535 {
 			p.add("Listen: port %q is not in 1..65535, or -1", port)
 		}
@@ -181,6 +189,12 @@ func (o Options) validate() error {
 		p.add("MaxPayload: %d is not in 1 KiB..32 MiB: the server's store takes no larger message", o.MaxPayload)
 	}
 	return p.err("options")
+}
+
+// loopback says whether a host is this machine's alone.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func count(bs ...bool) (n int) {

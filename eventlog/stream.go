@@ -200,17 +200,13 @@ func (f *Feed) changeStream(ctx context.Context, op string, c jetstream.StreamCo
 // (Feed.allow), and at once on the server in this process, whose version is
 // known.
 func (f *Feed) streamConfig(incarnation string) jetstream.StreamConfig {
-	storage := jetstream.FileStorage
-	if f.log.opts.Memory {
-		storage = jetstream.MemoryStorage
-	}
-	return jetstream.StreamConfig{
+	c := jetstream.StreamConfig{
 		Name:               f.stream,
 		Description:        "Tidemark feed " + f.name + " of " + f.log.opts.App,
 		Subjects:           []string{f.prefix + ">"},
 		Retention:          jetstream.LimitsPolicy,
 		Discard:            jetstream.DiscardNew,
-		Storage:            storage,
+		Storage:            jetstream.FileStorage,
 		Replicas:           f.log.opts.Replicas,
 		MaxMsgs:            -1,
 		MaxBytes:           -1,
@@ -229,6 +225,11 @@ func (f *Feed) streamConfig(incarnation string) jetstream.StreamConfig {
 			metaIncarnation: incarnation,
 		},
 	}
+	if f.log.opts.Memory {
+		// Another log, that connects to this one's server, finds it intended.
+		c.Storage, c.Metadata[metaStorage] = jetstream.MemoryStorage, "memory"
+	}
+	return c
 }
 
 // adopt takes a stream that was checked as the feed's.

@@ -140,13 +140,17 @@ func (u *unit) sync(ctx context.Context) {
 	}
 }
 
-// SnapshotHandler serves this runtime's snapshots to peers (snapshot.HTTP),
-// while it runs. Mount it with http.StripPrefix, behind what decides who may
-// read the state. With a store that isn't a *snapshot.Store, or without
+// SnapshotHandler gives the whole state of this runtime to everybody whom
+// authorize lets pass; with nil that is everybody who reaches it. It serves the
+// snapshots to peers (snapshot.HTTP) while the runtime runs: mount it with
+// http.StripPrefix; see snapshot.Handler. With a store that isn't a *snapshot.Store, or without
 // snapshots, there is nothing to be found.
-func (rt *Runtime) SnapshotHandler() http.Handler {
-	if s, ok := rt.cfg.Store.(interface{ Handler() http.Handler }); ok && !rt.cfg.NoSnapshots {
-		return s.Handler()
+func (rt *Runtime) SnapshotHandler(authorize func(*http.Request) error) http.Handler {
+	s, ok := rt.cfg.Store.(interface {
+		Handler(authorize func(*http.Request) error) http.Handler
+	})
+	if ok && !rt.cfg.NoSnapshots {
+		return s.Handler(authorize)
 	}
 	return http.NotFoundHandler()
 }

@@ -49,8 +49,8 @@ func quickSync() (err error) {
 	if err := first.Close(); err != nil { // which saves
 		return err
 	}
-	// In a server: mux.Handle("/snapshots/", http.StripPrefix("/snapshots", first.SnapshotHandler()))
-	server := httptest.NewServer(first.SnapshotHandler())
+	// In a server: mux.Handle("/snapshots/", http.StripPrefix("/snapshots", first.SnapshotHandler(nil)))
+	server := httptest.NewServer(first.SnapshotHandler(nil))
 	defer server.Close()
 
 	// The second process keeps its snapshots elsewhere, and has none yet.

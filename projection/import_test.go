@@ -45,7 +45,7 @@ func TestStartFromAPeer(t *testing.T) {
 	at := b.append(t, "k0", deposited{100})
 
 	peer := snapshot.FS(os.DirFS(exportedDir))
-	server := httptest.NewServer(http.StripPrefix("/s", snapshot.Handler(peer)))
+	server := httptest.NewServer(http.StripPrefix("/s", snapshot.Handler(peer, nil)))
 	defer server.Close()
 	balances := b.balances(projection.Version(1))
 	// A peer that is away costs nothing but a line in the log.
@@ -68,7 +68,7 @@ func TestStartFromAPeer(t *testing.T) {
 	if r := status(t, rt, "balances").Recovery; r.Source != projection.FromSnapshot || r.Replayed != 0 {
 		t.Fatalf("recovery of the second start %+v", r)
 	}
-	live := httptest.NewServer(rt.SnapshotHandler())
+	live := httptest.NewServer(rt.SnapshotHandler(nil))
 	defer live.Close()
 	other := openBank(t, logtest.Options(t))
 	other.append(t, "x", deposited{1})

@@ -101,12 +101,24 @@ func (p httpPeer) Get(ctx context.Context, name string) ([]byte, error) {
 	return data, err
 }
 
-// Handler serves a peer's snapshots under head/, manifest/ and chunk/, for GET
-// and HEAD. Mount it with http.StripPrefix. It asks for no credentials: who
-// reaches it reads the state, so put it behind what decides about that. The
-// content of manifests and chunks never changes, and may be cached for ever.
-func Handler(p Peer) http.Handler {
+// Handler gives the whole state to everybody whom authorize lets pass; with nil
+// that is everybody who reaches it. It serves a peer's snapshots under head/,
+// manifest/ and chunk/, for GET and HEAD. Mount it with http.StripPrefix.
+//
+// authorize is asked first, for each request, concurrently; where it returns an
+// error the answer is 403, without the error's text. The content of manifests
+// and chunks never changes: it may be cached for ever, by those who were let
+// pass.
+func Handler(p Peer, authorize func(*http.Request) error) http.Handler {
+	cache := "public"
+	if authorize != nil {
+		cache = "private"
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if authorize != nil && authorize(r) != nil {
+			http.Error(w, "not permitted", http.StatusForbidden)
+			return
+		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
@@ -127,7 +139,7 @@ func Handler(p Peer) http.Handler {
 		if strings.HasPrefix(name, "head/") {
 			w.Header().Set("Cache-Control", "no-store")
 		} else {
-			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+			w.Header().Set("Cache-Control", cache+", max-age=31536000, immutable")
 		}
 		if r.Method == http.MethodGet {
 			_, _ = w.Write(data) // who hung up knows
@@ -136,4 +148,6 @@ func Handler(p Peer) http.Handler {
 }
 
 // Handler serves the store's snapshots; see the function [Handler].
-func (s *Store) Handler() http.Handler { return Handler(s.Peer()) }
+func (s *Store) Handler(authorize func(*http.Request) error) http.Handler {
+	return Handler(s.Peer(), authorize)
+}

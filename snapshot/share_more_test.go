@@ -115,7 +115,7 @@ func TestImportOfSomeMembers(t *testing.T) {
 func TestHandler(t *testing.T) {
 	p := publish(opened(t, connect(t)))
 	m := p.save(t, 3, put("k", "v"))
-	h := p.s.Handler()
+	h := p.s.Handler(nil)
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -211,4 +211,30 @@ func sortedChanges(c []Change) []Change {
 		}
 	}
 	return c
+}
+
+// The state is for those who may have it.
+func TestHandlerAuthorizes(t *testing.T) {
+	p := publish(opened(t, connect(t)))
+	asked := 0
+	h := p.s.Handler(func(r *http.Request) error {
+		if asked++; r.Header.Get("Authorization") != "Bearer x" {
+			return errors.New("who is it?")
+		}
+		return nil
+	})
+	for token, want := range map[string]int{"": http.StatusForbidden, "Bearer y": http.StatusForbidden, "Bearer x": http.StatusNotFound} {
+		for _, path := range []string{"/head/none", "/chunk/../head/none", "/"} {
+			r := httptest.NewRequest(http.MethodGet, "http://peer"+path, nil)
+			r.Header.Set("Authorization", token)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != want || strings.Contains(w.Body.String(), "who is it") {
+				t.Errorf("%s with %q: %d %s", path, token, w.Code, w.Body)
+			}
+		}
+	}
+	if asked != 9 {
+		t.Errorf("asked %d times", asked)
+	}
 }

@@ -127,7 +127,7 @@ func TestImportFromEachPeer(t *testing.T) {
 	if err != nil || len(exported.Manifests) != 3 || exported.Chunks != 3 || exported.Shared != 0 {
 		t.Fatalf("export: %+v, %v", exported, err)
 	}
-	server := httptest.NewServer(http.StripPrefix("/snapshots", p.s.Handler()))
+	server := httptest.NewServer(http.StripPrefix("/snapshots", p.s.Handler(nil)))
 	defer server.Close()
 	for name, from := range map[string]Peer{
 		"store": p.s.Peer(), "dir": Dir(dir), "fs": FS(os.DirFS(dir)), "http": HTTP(server.URL+"/snapshots/", nil),
