@@ -37,7 +37,10 @@ type Commit struct {
 	Seq  uint64
 	Time time.Time // when the server stored it
 	Key  string
-	ID   string // identity: given by the appender, or made for it
+	// ID is the identity that the appender gave, or that was made for it. A
+	// commit without one, as in many streams of others, has its position; see
+	// Identity for what names it outside its log.
+	ID string
 
 	msg   message
 	reg   *registry

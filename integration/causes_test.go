@@ -27,15 +27,15 @@ func TestBackupsOfEffects(t *testing.T) {
 			b.start(ctx)
 			b.buy(ctx, r.IntN(30))
 			b.run(ctx)
+			some, few := 30+r.IntN(150), 1+r.IntN(5)
 			writing, stop := context.WithCancel(ctx)
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
 				for writing.Err() == nil {
-					b.buy(ctx, 1+r.IntN(5))
+					b.buy(ctx, few)
 				}
 			}()
-			some := 30 + r.IntN(150)
 			await(ctx, t, "some orders", func() bool { return w.orders() >= some })
 			dir := filepath.Join(t.TempDir(), "backup")
 			m := must(backup.Save(ctx, b.log, dir))(t)

@@ -3,6 +3,8 @@ package process
 import (
 	"context"
 	"time"
+
+	"github.com/tidemark-es/tidemark/effect"
 )
 
 // Parked is a reaction that was given up: it can't be appended, or couldn't in
@@ -30,6 +32,12 @@ func (m *Manager[S]) Parked() []Parked {
 		}
 	}
 	return out
+}
+
+// Orphans lists the reactions, timers that fired included, that were appended
+// or given up and whose cause isn't in the log; see effect.Outbox.Orphans.
+func (m *Manager[S]) Orphans(ctx context.Context) ([]effect.Orphan, error) {
+	return m.outbox.Orphans(ctx)
 }
 
 // Retry lets a reaction that was given up be attempted again; see

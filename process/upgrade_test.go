@@ -238,6 +238,10 @@ func TestUpgradeFromPositions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			reactions, err := last.ship.Orphans(logtest.Context(t))
+			if err != nil {
+				t.Fatal(err)
+			}
 			parcels := last.parcelsOf()
 			last.close()
 			if got := toldTo(last.sent); !slices.Equal(got, []string{"kay", "lee", "mo", "ned"}) {
@@ -250,10 +254,56 @@ func TestUpgradeFromPositions(t *testing.T) {
 			if !maps.Equal(parcels, all) {
 				t.Errorf("parcels %v", parcels)
 			}
-			if len(found) != 3 { // hal's, ida's and joe's
-				t.Errorf("without a cause: %+v", found)
+			if len(found) != 3 || len(reactions) != 3 { // hal's, ida's and joe's
+				t.Errorf("without a cause: %+v, %+v", found, reactions)
 			}
 		})
+	}
+}
+
+// Where all that says which events keep IDs of the first form was trimmed, the
+// snapshot says it.
+func TestUpgradeWithTrimmedOutcomes(t *testing.T) {
+	ctx := logtest.Context(t)
+	dir := unzip(t, "testdata/history/first-ids.zip")
+	c := projection.Config{Snapshots: projection.Policy{Events: 1, MinInterval: 1}}
+	u := openUpgraded(t, dir, c)
+	u.run()
+	u.settle()
+	u.order("hal") // its outcome comes after the marks
+	u.settle()
+	if _, err := u.rt.Compact(ctx, projection.CompactOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []*eventlog.Feed{u.mails.Outcomes(), u.ship.Outcomes()} {
+		if _, ok, err := f.Head(ctx, "marks"); ok || err != nil {
+			t.Fatalf("%s has its mark: %v", f.Name(), err)
+		}
+	}
+	// It ends without another mark.
+	if err := u.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	u.cancel()
+	<-u.ended
+	<-u.ended
+	_ = u.rt.Close()
+	u.rt = nil
+
+	again := openUpgraded(t, dir, c)
+	again.order("ida")
+	due, err := again.mails.Due(time.Now().AddDate(200, 0, 0), effect.Options{})
+	if err != nil || len(due) != 2 || due[0].ID != "orders@4.0/reminder" || !strings.HasPrefix(due[1].ID, "mails:") {
+		t.Fatalf("due: %+v, %v", due, err)
+	}
+	again.run()
+	again.settle()
+	if n := again.parcelsOf()["ida"]; n != 1 {
+		t.Errorf("%d parcels", n)
+	}
+	again.close()
+	if got := toldTo(again.sent); !slices.Equal(got, []string{"ida"}) {
+		t.Errorf("sent %q", again.sent)
 	}
 }
 

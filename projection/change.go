@@ -25,7 +25,7 @@ type Cause struct {
 	Feed string // "" where a table was built or mended from another's rows
 	Seq  uint64
 	Key  string
-	ID   string // of the commit
+	ID   string // eventlog.Commit.ID
 	Time time.Time
 }
 
