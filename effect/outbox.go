@@ -93,11 +93,19 @@ func (o *Outbox[I]) Err() error { return o.table.Err() }
 // the row: between feeds there is no order, so it differs between processes and
 // replays, and rows don't. Of rows from a snapshot it isn't known.
 func (o *Outbox[I]) note(id string, cause projection.Cause) {
-	at := o.table.At().Map() // before this commit
-	delete(at, o.outcomes.Name())
-	if at[cause.Feed] = cause.Seq; len(at) < 2 {
+	before := o.table.At() // this commit
+	others := 0
+	for feed := range before.All() {
+		if feed != cause.Feed && feed != o.outcomes.Name() {
+			others++
+		}
+	}
+	if others == 0 {
 		return // the row's own position says it all
 	}
+	at := before.Map()
+	delete(at, o.outcomes.Name())
+	at[cause.Feed] = cause.Seq
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.stated == nil {
