@@ -79,7 +79,7 @@ func (l *Log) Adopt(ctx context.Context, name string, a Adoption, opts ...FeedOp
 	if err := timeframe.ValidName(name); err != nil {
 		return nil, fmt.Errorf("eventlog: feed: %w: %w", ErrInvalid, err)
 	}
-	reg, err := newRegistry(name, opts, false)
+	reg, err := newRegistry(name, opts, false, l.opts.MaxDecoded)
 	if err != nil {
 		return nil, err
 	}

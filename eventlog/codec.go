@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"github.com/tidemark-es/tidemark/internal/storable"
@@ -46,7 +47,9 @@ type (
 
 var errTrailing = errors.New("bytes left over after the value")
 
-type msgpackCodec struct{}
+// msgpackCodec looks at what it is given before a decoder does. memory is the
+// most bytes that a value may take, 0 for the default.
+type msgpackCodec struct{ memory int }
 
 func (msgpackCodec) Name() string { return "msgpack" }
 
@@ -67,11 +70,26 @@ var msgpackEncoders = sync.Pool{New: func() any {
 	return e
 }}
 
-func (msgpackCodec) Append(dst []byte, v any) ([]byte, error) {
+func (c msgpackCodec) Append(dst []byte, v any) ([]byte, error) {
+	t := storable.Of(v, storable.MsgPack)
+	from := len(dst)
+	out, err := c.append(t, dst, v)
+	if err == nil {
+		if err = t.Encoded(out[from:], int64(c.memory)); err != nil {
+			err = fmt.Errorf("eventlog: %w: it could not be decoded again: %w", ErrInvalid, err)
+		}
+	}
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
+func (msgpackCodec) append(t *storable.Type, dst []byte, v any) ([]byte, error) {
 	if m, ok := v.(msgMarshaler); ok {
 		return m.MarshalMsg(dst)
 	}
-	if err := storable.Of(v, storable.MsgPack).Value(v); err != nil {
+	if err := t.Value(v); err != nil {
 		return dst, fmt.Errorf("eventlog: %w: %w", ErrInvalid, err)
 	}
 	e := msgpackEncoders.Get().(*msgpackEncoder)
@@ -103,7 +121,18 @@ var msgpackDecoders = sync.Pool{New: func() any {
 	return d
 }}
 
-func (msgpackCodec) Decode(data []byte, v any) error {
+func (c msgpackCodec) Decode(data []byte, v any) (err error) {
+	if p, ok := v.(*any); ok && p != nil && *p != nil && reflect.TypeOf(*p).Kind() == reflect.Pointer {
+		return c.Decode(data, *p) // which is what is filled
+	}
+	defer guard("decoding", &err)
+	t := storable.Of(v, storable.MsgPack)
+	if t == nil {
+		return fmt.Errorf("eventlog: %w: decoding into nil", ErrInvalid)
+	}
+	if err := t.Bytes(data, int64(c.memory)); err != nil {
+		return err
+	}
 	if m, ok := v.(msgUnmarshaler); ok {
 		rest, err := m.UnmarshalMsg(data)
 		if err == nil && len(rest) > 0 {
@@ -119,14 +148,13 @@ func (msgpackCodec) Decode(data []byte, v any) error {
 	if err := d.dec.Decode(v); err != nil {
 		return err
 	}
-	if d.r.Len() > 0 {
-		return errTrailing
-	}
 	utc.Settle(v)
 	return nil
 }
 
-type jsonCodec struct{}
+// jsonCodec decodes no more than memory bytes (0: the default), and, since
+// encoding/json does, nothing that is nested more than 10,000 levels deep.
+type jsonCodec struct{ memory int }
 
 func (jsonCodec) Name() string { return "json" }
 
@@ -144,7 +172,10 @@ func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 	return append(dst, b...), nil
 }
 
-func (jsonCodec) Decode(data []byte, v any) error {
+func (c jsonCodec) Decode(data []byte, v any) error {
+	if err := tooLarge(data, c.memory); err != nil {
+		return err
+	}
 	err := json.Unmarshal(data, v)
 	utc.Settle(v)
 	return err

@@ -93,7 +93,7 @@ func (d *decoder) open(c *Commit, m *message, h *commitHeaders) error {
 	if err != nil {
 		return err
 	}
-	codec := MsgPack
+	codec := f.reg.msgpack
 	if len(h.codec) > 0 {
 		if codec, ok = f.reg.codecs[string(h.codec)]; !ok {
 			return fmt.Errorf("%w: codec %q isn't known: open the feed with eventlog.ReadCodecs", errUnknownCodec, h.codec)

@@ -25,7 +25,7 @@ type goldenPaid struct {
 
 func goldenRegistry(t testing.TB, opts ...FeedOption) *registry {
 	t.Helper()
-	r, err := newRegistry("accounts", append(opts, Type[goldenOpened]("opened"), Type[goldenPaid]("paid")), true)
+	r, err := newRegistry("accounts", append(opts, Type[goldenOpened]("opened"), Type[goldenPaid]("paid")), true, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	if err := timeframe.ValidName(name); err != nil {
 		return nil, fmt.Errorf("eventlog: feed: %w: %w", ErrInvalid, err)
 	}
-	reg, err := newRegistry(name, opts, true)
+	reg, err := newRegistry(name, opts, true, l.opts.MaxDecoded)
 	if err != nil {
 		return nil, err
 	}

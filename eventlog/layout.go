@@ -87,7 +87,7 @@ func (a Adoption) compile(feed string, reg *registry) (*adoption, error) {
 		if l.Codec == nil {
 			l.Codec = JSON
 		}
-		l.Codec = emptyIsZero{l.Codec}
+		l.Codec = emptyIsZero{bounded(l.Codec, reg.memory)}
 		c := &layout{Layout: l}
 		c.parse(&p)
 		ad.layouts = append(ad.layouts, c)

@@ -25,7 +25,7 @@ func Offline(name string, opts ...FeedOption) (*Feed, error) {
 	if err := timeframe.ValidName(name); err != nil {
 		return nil, fmt.Errorf("eventlog: feed: %w: %w", ErrInvalid, err)
 	}
-	reg, err := newRegistry(name, opts, true)
+	reg, err := newRegistry(name, opts, true, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/internal/storable"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -68,6 +69,13 @@ type Options struct {
 	// bytes (default 1 MiB, at most 32 MiB, which is what its store takes).
 	MaxPayload int
 
+	// MaxDecoded is the most memory, in bytes, that decoding one event or one row
+	// may take (default 256 MiB, at least 64 KiB): its arrays and maps, each with
+	// the size of the elements that it says it has, and what its pointers point
+	// to. So a few damaged or hostile bytes can't end the process. In JSON and in
+	// codecs of your own it bounds the bytes that are decoded.
+	MaxDecoded int
+
 	// Replicas is how many servers of a cluster keep each new stream
 	// (default 1, at most 5).
 	Replicas int
@@ -106,6 +114,7 @@ func (o Options) embedded() bool { return o.Dir != "" || o.Memory }
 func (o Options) withDefaults() Options {
 	o.SyncInterval = cmp.Or(o.SyncInterval, 250*time.Millisecond)
 	o.MaxPayload = cmp.Or(o.MaxPayload, 1<<20)
+	o.MaxDecoded = cmp.Or(o.MaxDecoded, storable.DefaultMemory)
 	o.Replicas = cmp.Or(o.Replicas, 1)
 	o.DuplicateWindow = cmp.Or(o.DuplicateWindow, 30*time.Second)
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, 4096)
@@ -184,6 +193,9 @@ func (o Options) validate() error {
 	}
 	if o.MaxInFlight < 1 {
 		p.add("MaxInFlight: %d is below 1", o.MaxInFlight)
+	}
+	if o.MaxDecoded < 64<<10 {
+		p.add("MaxDecoded: %d is below 64 KiB", o.MaxDecoded)
 	}
 	if o.MaxPayload < 1<<10 || o.MaxPayload > 32<<20 {
 		p.add("MaxPayload: %d is not in 1 KiB..32 MiB: the server's store takes no larger message", o.MaxPayload)

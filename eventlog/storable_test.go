@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 )
@@ -61,11 +62,9 @@ func TestFeedRefusesWhatIsLost(t *testing.T) {
 func TestAdoptedTypesMayLose(t *testing.T) {
 	ctx := logtest.Context(t)
 	log := logtest.Fresh(t)
-	if _, err := log.Feed(ctx, "orders", eventlog.Type[onPurpose]("ordered")); err != nil {
-		t.Fatal(err)
-	}
-	_, err := log.Adopt(ctx, "theirs", eventlog.Adoption{Stream: log.App() + "_orders", Layouts: []eventlog.Layout{{
-		Subject: log.App() + ".orders.{key>}", TypeHeader: "Tm-Type"}}}, eventlog.Type[ordered]("ordered"))
+	logtest.CreateStream(t, log.JetStream(), jetstream.StreamConfig{Name: "THEIRS", Subjects: []string{"theirs.>"}})
+	_, err := log.Adopt(ctx, "theirs", eventlog.Adoption{Stream: "THEIRS", Layouts: []eventlog.Layout{{Subject: "theirs.{key}.{type}"}}},
+		eventlog.Type[ordered]("ordered"))
 	if err != nil {
 		t.Error(err)
 	}

@@ -28,7 +28,11 @@ type registry struct {
 	byType map[reflect.Type]*eventType
 	codecs map[string]Codec
 	codec  Codec // of what is appended
-	open   openOptions
+	// msgpack is the codec of commits that don't say theirs; memory is what each
+	// codec here lets a value take (Options.MaxDecoded).
+	msgpack Codec
+	memory  int
+	open    openOptions
 	// evolution is nil where all is read as it is stored.
 	evolution *evolution
 }
@@ -103,7 +107,8 @@ func decodeAs[T any](c Codec, data []byte) (v any, err error) {
 }
 
 // newRegistry compiles the options of a feed. One that isn't owned is read only.
-func newRegistry(feed string, opts []FeedOption, owned bool) (*registry, error) {
+// memory is Options.MaxDecoded.
+func newRegistry(feed string, opts []FeedOption, owned bool, memory int) (*registry, error) {
 	cfg := feedConfig{codec: MsgPack}
 	for _, o := range opts {
 		if o == nil {
@@ -133,6 +138,7 @@ func newRegistry(feed string, opts []FeedOption, owned bool) (*registry, error) 
 	for _, c := range append([]Codec{MsgPack, JSON, cfg.codec}, cfg.codecs...) {
 		r.addCodec(c, &cfg.problems)
 	}
+	r.bound(memory)
 	return r, cfg.problems.err(fmt.Sprintf("feed %q", feed))
 }
 

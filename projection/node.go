@@ -111,6 +111,9 @@ type state interface {
 	clear()
 }
 
+// bounded is a state whose values are decoded within the limit of a log.
+type bounded interface{ boundedBy(c eventlog.Codec) }
+
 // capture is what changed between two cuts. encode and digest may run beside
 // the reducers, but not beside those of other captures of the same state, and
 // only in the order in which the captures were taken.
@@ -168,6 +171,10 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) bool {
 		if log != nil && f.Log() != log { // nil: a Rehearsal
 			p.add("%q reads feed %q of another log", n.name, f.Name())
 		}
+	}
+	if b, ok := n.state.(bounded); ok && log != nil {
+		n.codec = log.Bounded(n.codec)
+		b.boundedBy(n.codec)
 	}
 	n.started, n.late = true, late
 	n.pos = make(map[string]uint64)

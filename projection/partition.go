@@ -103,6 +103,12 @@ func (p *Partitioned[V]) projections() (string, []*node) {
 	return p.n.name, p.n.withParking()
 }
 
+func (p *Partitioned[V]) boundedBy(c eventlog.Codec) {
+	for _, t := range p.parts {
+		t.boundedBy(c)
+	}
+}
+
 // Name is the projection's name.
 func (p *Partitioned[V]) Name() string { return p.n.name }
 

@@ -190,6 +190,8 @@ func On[K comparable, V, D any](t *Table[K, V], feed *eventlog.Feed, fn func(tx 
 	addHandler(t.n, feed, fn == nil, func(e eventlog.Event, d D) error { return fn(&t.tx, e, d) })
 }
 
+func (t *Table[K, V]) boundedBy(c eventlog.Codec) { t.values.codec = c }
+
 func (t *Table[K, V]) reset() {
 	if t.onReset != nil {
 		t.onReset()

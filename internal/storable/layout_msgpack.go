@@ -107,22 +107,26 @@ func (l *layout) inline(t reflect.Type, f reflect.StructField, sub layout, name 
 // msgpackShadows finds fields that are stored and don't come back, since
 // decoding takes their name for another's.
 func (l *layout) msgpackShadows() {
-	l.fields = slices.DeleteFunc(l.fields, func(f field) bool {
-		i := l.byName[f.name]
-		if i >= 0 && l.fields[i].path == f.path {
+	paths := make(map[string]string)
+	for name, i := range l.byName {
+		if i >= 0 {
+			paths[name] = l.fields[i].path
+		}
+	}
+	l.fields = slices.DeleteFunc(slices.Clone(l.fields), func(f field) bool {
+		path, ok := paths[f.name]
+		if ok && path == f.path {
 			return false
 		}
 		other := "an embedded struct"
-		if i >= 0 {
-			other = "field " + l.fields[i].path
+		if ok {
+			other = "field " + path
 		}
 		l.lose(f.typ, f.path, fmt.Sprintf("does not come back: it is stored as %q, and so is %s: give one of them another name by a tag", f.name, other))
 		return true
 	})
-	for name, i := range l.byName { // they have moved up
-		if i >= 0 {
-			l.byName[name] = slices.IndexFunc(l.fields, func(f field) bool { return f.name == name })
-		}
+	for name, path := range paths { // they have moved up
+		l.byName[name] = slices.IndexFunc(l.fields, func(f field) bool { return f.path == path })
 	}
 }
 

@@ -19,6 +19,11 @@ type Type struct {
 	rules  Rules
 	root   *node
 	broken bool // the codec must not even be asked
+
+	// For Bytes, of types that are stored by MsgPack:
+	data  *node // the plan
+	unit  int64 // the most memory that a byte of data can ask for
+	plain bool  // nothing in it has to be looked at, beside lengths and nesting
 }
 
 // Problem is one reason why values of a type don't come back.
@@ -153,7 +158,11 @@ func walkType(t reflect.Type, rules Rules) *Type {
 		w.root = w.node(t, nameOf(t), true)
 	}
 	w.spread()
-	return &Type{Facts: w.facts, Problems: w.problems, typ: t, rules: rules, root: w.root, broken: w.broken}
+	known := &Type{Facts: w.facts, Problems: w.problems, typ: t, rules: rules, root: w.root, broken: w.broken}
+	if rules == MsgPack {
+		known.plan(w.nodes)
+	}
+	return known
 }
 
 // unstorable says whether a type means nothing outside of this process,

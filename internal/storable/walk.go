@@ -34,6 +34,7 @@ type node struct {
 	key   *node // of a mapping
 	lay   layout
 	open  bool // it is being walked
+	dull  bool // its data is passed over, whatever it is
 	check bool // values have to be looked at before they are encoded
 }
 
