@@ -50,6 +50,7 @@ type CompactUnit struct {
 	At       timeframe.Timeframe // of it
 	Needs    timeframe.Timeframe // what its retained snapshots leave open
 	Keys     uint64              // that were read back
+	Compared bool                // with the rows that the projections of this process had at its cut
 	Verified bool                // read back whole, and of this log
 	Note     string              // why it isn't verified, or wasn't saved; else ""
 }
@@ -65,7 +66,9 @@ type CompactFeed struct {
 }
 
 // Compact saves the runtime's units, reads back what is stored for all units
-// that depend on its feeds, and trims each feed below what the slowest of all
+// that depend on its feeds, compares the rows of those that it saved with the
+// live ones (ErrLossy where they differ: nothing that they stand for is trimmed
+// then), and trims each feed below what the slowest of all
 // dependants needs. It is meant to be called now and then, by hand or as
 // Config.Compaction says; docs/trimming.md is its manual.
 //
@@ -78,11 +81,11 @@ type CompactFeed struct {
 // eventlog.Feed.Trim and of the register. The report is of use beside it.
 func (rt *Runtime) Compact(ctx context.Context, o CompactOptions) (CompactReport, error) {
 	begun := time.Now()
-	c := &compaction{rt: rt, o: o, report: CompactReport{DryRun: o.DryRun}}
+	c := &compaction{rt: rt, o: o, report: CompactReport{DryRun: o.DryRun}, saved: make(map[string]snapshot.ID)}
 	if c.o.step == nil {
 		c.o.step = func(string) error { return nil }
 	}
-	err := c.run(ctx)
+	err := c.alone(ctx)
 	c.report.Took = time.Since(begun)
 	if err != nil {
 		err = fmt.Errorf("projection: compact: %w", err)
@@ -96,6 +99,7 @@ type compaction struct {
 	o      CompactOptions
 	report CompactReport
 
+	saved  map[string]snapshot.ID // by this call, whose rows can be compared with it
 	units  []compactedUnit
 	states map[string]eventlog.State // of the feeds, before
 	errs   []error
@@ -104,6 +108,23 @@ type compaction struct {
 // unitLister is a store that knows all of its units.
 type unitLister interface {
 	Units(ctx context.Context) ([]string, error)
+}
+
+// alone runs it when no other one of this runtime does: the tables are compared
+// with one snapshot at a time.
+func (c *compaction) alone(ctx context.Context) error {
+	select {
+	case c.rt.compacting <- struct{}{}:
+		defer func() { <-c.rt.compacting }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() {
+		for _, u := range c.rt.units {
+			u.endCompare()
+		}
+	}()
+	return c.run(ctx)
 }
 
 func (c *compaction) run(ctx context.Context) error {
@@ -182,8 +203,9 @@ func (c *compaction) save(ctx context.Context) map[string]string {
 		if u.twin.failed {
 			continue // there is nothing to save
 		}
-		err := u.save(ctx)
+		id, err := u.saveFor(ctx, true)
 		if err == nil {
+			c.saved[u.name] = id
 			continue
 		}
 		notes[u.name] = err.Error()

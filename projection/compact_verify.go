@@ -98,8 +98,7 @@ func (c *compaction) verify(ctx context.Context, unit string) (compactedUnit, Co
 		return u, r, nil
 	}
 	r.At = newest.Tag.At
-	keys, err := c.readBack(ctx, newest)
-	r.Keys = keys
+	err = c.readUnit(ctx, unit, newest, found, &r)
 	if err == nil {
 		err = c.belongs(ctx, newest)
 	}
@@ -110,6 +109,9 @@ func (c *compaction) verify(ctx context.Context, unit string) (compactedUnit, Co
 		return u, r, err
 	case err != nil:
 		r.Note = err.Error()
+		if errors.Is(err, ErrLossy) {
+			c.errs = append(c.errs, err)
+		}
 		return u, r, nil
 	}
 	u.verified, r.Verified = true, true
@@ -132,9 +134,55 @@ func (u *compactedUnit) hold(m *snapshot.Manifest) {
 	}
 }
 
-func (c *compaction) readBack(ctx context.Context, m *snapshot.Manifest) (keys uint64, err error) {
+// readUnit reads back the snapshot that this call has saved, and compares it,
+// and the newest one where that is another by now.
+func (c *compaction) readUnit(ctx context.Context, name string, newest *snapshot.Manifest, found []snapshot.Candidate, r *CompactUnit) (err error) {
+	var u *unit
+	for _, ours := range c.rt.units {
+		if ours.name == name {
+			u = ours
+		}
+	}
+	if u != nil {
+		if err := u.lossKnown(); err != nil {
+			return err
+		}
+	}
+	for _, f := range found {
+		if id, ok := c.saved[name]; ok && f.Problem == nil && f.ID == id {
+			if r.Keys, err = c.readBack(ctx, u, f.Manifest); err != nil {
+				return err
+			}
+			if r.Compared = true; f.Manifest.ID == newest.ID {
+				return nil
+			}
+		}
+	}
+	if u != nil {
+		u.endCompare() // it wouldn't be with this one
+	}
+	r.Keys, err = c.readBack(ctx, u, newest)
+	return err
+}
+
+// readBack reads a snapshot to its end. What projections of u have in it is
+// decoded, and compared where they are ready for that.
+func (c *compaction) readBack(ctx context.Context, u *unit, m *snapshot.Manifest) (keys uint64, err error) {
 	for _, member := range m.Members {
-		for _, err := range c.rt.cfg.Store.Load(ctx, m, member.Name) {
+		entries := withDigests(c.rt.cfg.Store.Load(ctx, m, member.Name), member)
+		if n := u.nodeOf(member); n != nil {
+			if by, ok := n.state.(comparer); ok {
+				count, err := by.compare(entries)
+				if keys += count; err != nil {
+					if lost, ok := errors.AsType[*LossError](err); ok {
+						u.lossFound(n, lost)
+					}
+					return keys, err
+				}
+				continue
+			}
+		}
+		for _, err := range entries {
 			if err != nil {
 				return keys, err
 			}
@@ -142,6 +190,32 @@ func (c *compaction) readBack(ctx context.Context, m *snapshot.Manifest) (keys u
 		}
 	}
 	return keys, nil
+}
+
+// nodeOf is the unit's projection that has saved a member of a snapshot; nil
+// where none has, in this version.
+func (u *unit) nodeOf(m snapshot.MemberState) *node {
+	if u == nil {
+		return nil
+	}
+	for _, n := range u.savedNodes() {
+		if n.name == m.Name && n.version == m.Version && n.meaning() == m.Meaning && n.codec.Name() == m.Codec {
+			return n
+		}
+	}
+	return nil
+}
+
+// lossKnown is what is known of rows of the unit that don't come back.
+func (u *unit) lossKnown() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, n := range u.nodes {
+		if n.lost != nil {
+			return n.lost
+		}
+	}
+	return nil
 }
 
 // belongs asks the leaders of the feeds that may be trimmed. Feeds that this

@@ -4,42 +4,83 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/tidemark-es/tidemark/snapshot"
 )
 
 // ErrNotOwner: another process holds the lease on the unit's snapshots, and saves
 // it: what is decided here wouldn't last.
 var ErrNotOwner = errors.New("another process saves this unit")
 
+// saveAsk is a request for a save. reply takes one answer without waiting.
+type saveAsk struct {
+	reply   chan saveAnswer
+	compare bool // the states begin a comparison at the cut
+}
+
+type saveAnswer struct {
+	id  snapshot.ID // of the snapshot that has all; zero where the unit sleeps, which was saved before
+	err error
+}
+
 // save asks the unit's goroutine to save what isn't saved yet, whatever the
 // policy says, and waits for the outcome. What is applied before the call is
 // in it.
 func (u *unit) save(ctx context.Context) error {
-	defer u.awaited("a call that saves (RetryParked, DropParked, Compact)", u.name)()
-	reply := make(chan error, 1)
-	err := func() error {
+	_, err := u.saveFor(ctx, false)
+	return err
+}
+
+// saveFor is save. Where compare, the tables are ready to be compared with the
+// snapshot (comparer), until endCompare.
+func (u *unit) saveFor(ctx context.Context, compare bool) (snapshot.ID, error) {
+	ask := saveAsk{reply: make(chan saveAnswer, 1), compare: compare}
+	a := func() saveAnswer {
 		select {
-		case u.saver.want <- reply:
+		case u.saver.want <- ask:
 		case <-u.ended:
-			return ErrClosed
+			return saveAnswer{err: ErrClosed}
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return saveAnswer{err: context.Cause(ctx)}
 		}
 		select {
-		case err := <-reply:
-			return err
+		case a := <-ask.reply:
+			return a
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return saveAnswer{err: context.Cause(ctx)}
 		}
 	}()
-	if err != nil {
-		return fmt.Errorf("projection: save of unit %q: %w", u.name, err)
+	if a.err != nil {
+		return snapshot.ID{}, fmt.Errorf("projection: save of unit %q: %w", u.name, a.err)
 	}
-	return nil
+	return a.id, nil
+}
+
+// compareFor lets the states of nodes begin a comparison where that was asked
+// for. It is called at a cut.
+func compareFor(asked []saveAsk, nodes []*node) {
+	if !slices.ContainsFunc(asked, func(a saveAsk) bool { return a.compare }) {
+		return
+	}
+	for _, n := range nodes {
+		if c, ok := n.state.(comparer); ok {
+			c.begin()
+		}
+	}
+}
+
+func (u *unit) endCompare() {
+	for _, n := range u.nodes {
+		if c, ok := n.state.(comparer); ok {
+			c.end()
+		}
+	}
 }
 
 // force takes a wish for a save in.
-func (s *saver) force(reply chan error) {
-	s.asked = append(s.asked, reply)
+func (s *saver) force(ask saveAsk) {
+	s.asked = append(s.asked, ask)
 	s.serve()
 }
 
@@ -56,7 +97,8 @@ func (s *saver) serve() {
 	case held == nil:
 		s.reply(ErrNotOwner)
 	case s.saved():
-		s.reply(nil)
+		compareFor(s.asked, s.u.savedNodes())
+		s.answer(saveAnswer{id: s.base.ID})
 	default:
 		s.start(held)
 	}
@@ -76,16 +118,22 @@ func (s *saver) saved() bool {
 	return true
 }
 
-func (s *saver) reply(err error) {
-	for _, r := range s.asked {
-		r <- err
+func (s *saver) reply(err error) { s.answer(saveAnswer{err: err}) }
+
+func (s *saver) answer(a saveAnswer) {
+	for _, ask := range s.asked {
+		ask.reply <- a
 	}
 	s.asked = nil
 }
 
 // answer tells who asked for the save.
-func (j *saveJob) answer(err error) {
-	for _, r := range j.asked {
-		r <- err
+func (j *saveJob) answer(r saveResult) {
+	a := saveAnswer{err: r.err}
+	if r.manifest != nil {
+		a.id = r.manifest.ID
+	}
+	for _, ask := range j.asked {
+		ask.reply <- a
 	}
 }

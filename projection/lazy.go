@@ -166,8 +166,8 @@ func (u *unit) sleep(ctx context.Context) bool {
 		case <-u.wakes:
 		case q := <-u.asks:
 			q.reply <- digestAnswer{err: fmt.Errorf("%w: %w", ErrNotReady, ErrDormant)}
-		case reply := <-u.saver.want:
-			reply <- nil // it was saved when it was put away
+		case ask := <-u.saver.want:
+			ask.reply <- saveAnswer{} // it was saved when it was put away
 		case <-ctx.Done():
 		}
 	}

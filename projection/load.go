@@ -45,6 +45,7 @@ func (t *Table[K, V]) take(f *filler[K, V]) {
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.whole, t.undo, t.digest = f.rows, f.dirty, !f.clean, nil, f.digest
 	t.gathered, t.joined = nil, nil
+	t.uncompare()
 	t.swapped(f.number)
 	t.replaced()
 }
@@ -54,6 +55,7 @@ func (t *Table[K, V]) clear() {
 	defer t.mu.Unlock()
 	t.rows, t.dirty, t.whole, t.undo, t.digest = make(map[K]*row[V]), nil, false, nil, snapshot.Digest{}
 	t.gathered, t.joined = nil, nil
+	t.uncompare()
 	t.swapped(0)
 	t.replaced()
 }

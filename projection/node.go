@@ -63,6 +63,7 @@ type node struct {
 	applied  uint64 // events, since the start
 	seen     []seenDigest
 	diverged *DivergedError
+	lost     *LossError // a row that a snapshot wouldn't bring back; nil: none is known
 	// reset: the next save must hold the whole state, since the base holds
 	// another one of this projection, or none.
 	reset bool

@@ -92,6 +92,7 @@ func (t *Table[K, V]) empty() {
 	clear(t.dirty)
 	t.dirty, t.whole, t.undo, t.digest = t.dirty[:0], false, nil, snapshot.Digest{}
 	t.gathered, t.joined = nil, nil
+	t.uncompare()
 	t.swapped(0)
 	t.replaced()
 }

@@ -28,7 +28,8 @@ type Runtime struct {
 	ended  chan struct{} // closed when nothing runs any more
 	err    error         // of Close; set before ended is closed
 
-	progress sync.Mutex
+	progress   sync.Mutex
+	compacting chan struct{} // has the compaction that runs
 }
 
 // Start runs projections over a log with the default configuration; see
@@ -58,7 +59,7 @@ func (c Config) Start(ctx context.Context, log *eventlog.Log, projections ...Pro
 	if err != nil {
 		return nil, err
 	}
-	rt := &Runtime{log: log, cfg: c, done: make(chan struct{}), ended: make(chan struct{})}
+	rt := &Runtime{log: log, cfg: c, done: make(chan struct{}), ended: make(chan struct{}), compacting: make(chan struct{}, 1)}
 	if rt.units, err = makeUnits(rt, projections); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type tableCut[K comparable, V any] struct {
 
 	gathered *gathering[K, V] // all rows but those that changed of late, until join adds them
 	done     bool             // it is encoded
+	lost     *LossError       // of one of its rows, as far as they were tried
 }
 
 func (t *Table[K, V]) cut() capture {
@@ -32,7 +33,7 @@ func (t *Table[K, V]) cut() capture {
 	}
 	c.rows, t.dirty = t.dirty, c.rows
 	c.whole, t.whole = t.whole, false
-	c.gathered, t.joined, t.gathered, c.done = t.joined, nil, nil, false
+	c.gathered, t.joined, t.gathered, c.done, c.lost = t.joined, nil, nil, false, nil
 	if t.epoch++; t.epoch == 0 { // after 2^32 cuts
 		for _, r := range t.rows {
 			r.cut = 0
@@ -101,6 +102,7 @@ func (c *tableCut[K, V]) encode() ([]snapshot.Change, snapshot.Digest, error) {
 	if err != nil {
 		return nil, digest, err
 	}
+	c.try(func(i int) []byte { return changes[i].Value })
 	for i := range changes { // before they are sorted, they are in the order of rows
 		c.rows[i].row.digest = changes[i].Digest
 	}

@@ -77,6 +77,12 @@ func (j *saveJob) encode(u *unit) error {
 			}
 			continue
 		}
+		if lost := u.lossOf(j.nodes[i], part); lost != nil && !j.discards {
+			if err = j.leaveOut(j.nodes[i], lost); err != nil {
+				return err
+			}
+			continue
+		}
 		m := &j.cut.Members[i]
 		m.Changes, m.Digest = changes, digest.Bytes()
 		m.Reset = m.Reset || areAll(changes, digest)

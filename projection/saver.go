@@ -37,8 +37,8 @@ type saver struct {
 	prepared bool // what takeOver does is done
 	damaged  bool // what a save was to stand on is gone, or isn't whole
 	owner    *owner
-	want     chan chan error // saves that somebody asks for; each reply takes one without waiting
-	asked    []chan error    // and that haven't begun
+	want     chan saveAsk // saves that somebody asks for
+	asked    []saveAsk    // and that haven't begun
 
 	status SnapshotStatus // guarded by u.mu
 }
@@ -70,11 +70,12 @@ type saveJob struct {
 	turn    turn
 	refresh bool // the head was moved: read it again
 	lease   *lease.Lease
-	asked   []chan error // who waits for it
+	asked   []saveAsk // who waits for it
 	lineage map[string]timeframe.Lineage
 	left    map[*node]error // not saved, and why; what the base has of them stays
 	// takeover: nothing is saved by it; see takeOver.
 	takeover bool
+	discards bool // nothing is: another process saves the unit
 }
 
 type saveResult struct {
@@ -92,7 +93,7 @@ const (
 func newSaver(u *unit) saver {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u), want: make(chan chan error)}
+	return saver{u: u, timer: t, results: make(chan saveResult, 1), lastCut: time.Now(), owner: newOwner(u), want: make(chan saveAsk)}
 }
 
 // rebase says what the next save is relative to.
@@ -142,7 +143,7 @@ func (s *saver) consider() {
 func (s *saver) discard() {
 	u := s.u
 	s.prepared = false
-	job := &saveJob{events: s.events, bytes: s.bytes, turn: u.turn()}
+	job := &saveJob{discards: true, events: s.events, bytes: s.bytes, turn: u.turn()}
 	job.cut.Tag = u.tag()
 	for _, n := range u.savedNodes() {
 		if m, ok := n.state.(interface{ discard() }); ok {
@@ -188,6 +189,7 @@ func (s *saver) save(l *lease.Lease) {
 	job := s.cut()
 	job.lease, job.cut.Epoch = l, l.Epoch()
 	job.asked, s.asked = s.asked, nil
+	compareFor(job.asked, job.nodes)
 	s.inFlight = job
 	s.u.rt.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
@@ -233,7 +235,7 @@ func (s *saver) finish(r saveResult) {
 		s.tookOver(r)
 		return
 	}
-	defer r.job.answer(r.err)
+	defer r.job.answer(r)
 	u := s.u
 	if r.job.lease == nil && r.err == nil {
 		return // another process saves

@@ -57,6 +57,9 @@ type Status struct {
 	// Diverged is what was found last of another process that came to a
 	// different state, nil for nothing. The projection goes on.
 	Diverged *DivergedError
+	// Lossy is a row that a snapshot would not bring back, nil for none that is
+	// known. The projection goes on, and isn't saved.
+	Lossy *LossError
 }
 
 // Metrics returns every projection's status as far as this process knows it:
@@ -135,7 +138,8 @@ func (rt *Runtime) Ready(ctx context.Context, maxLag uint64) error {
 	return errors.Join(errs...)
 }
 
-// Healthy is nil while the log answers, no projection has stopped, and none is
+// Healthy is nil while the log answers, no projection has stopped, none has a row
+// that a snapshot wouldn't bring back (ErrLossy), and none is
 // stuck (ErrStuck: a handler or a View hasn't returned for Config.StuckAfter). It is
 // meant for an application's health probe.
 func (rt *Runtime) Healthy(ctx context.Context) error {
@@ -149,6 +153,9 @@ func (rt *Runtime) Healthy(ctx context.Context) error {
 		}
 		if s.Err != nil {
 			errs = append(errs, s.Err)
+		}
+		if s.Lossy != nil {
+			errs = append(errs, s.Lossy)
 		}
 		if s.State == Closed {
 			errs = append(errs, fmt.Errorf("projection: %q: %w", s.Projection, ErrClosed))
@@ -187,7 +194,7 @@ func (u *unit) status(n *node) Status {
 	s := Status{
 		Projection: n.name, Unit: u.name, Version: n.version, State: CatchingUp,
 		At: n.at(), Rows: rows, Applied: n.applied, Unknown: n.unknown.Load(), Recovery: n.recovery, Snapshots: u.saver.status,
-		Diverged: n.diverged, Parked: parked,
+		Diverged: n.diverged, Lossy: n.lost, Parked: parked,
 	}
 	s.Beside = u.beside()
 	s.Snapshots.describe(u.saver.owner)

@@ -60,7 +60,10 @@ type Table[K comparable, V any] struct {
 	// onReset is called when the rows were changed by other ways than the
 	// handlers: what an operator keeps beside them doesn't hold any more.
 	onReset func()
-	hub     hub[K, V]
+	// comparing keeps what rows held at a cut; nil: nobody compares.
+	comparing *comparison[K, V]
+	tried     int // rows that were decoded as soon as they were encoded; belongs to the encoder
+	hub       hub[K, V]
 }
 
 // row is a key's value. cut says in which cut it was last changed, so that a

@@ -65,6 +65,9 @@ func (x *Tx[K, V]) Put(key K, v V) {
 		t.touch(key, r)
 		return
 	}
+	if t.comparing != nil {
+		t.comparing.keep(key, r.value)
+	}
 	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
 	r.value = v
 	t.touch(key, r)
@@ -80,6 +83,9 @@ func (x *Tx[K, V]) Delete(key K) {
 	r := t.lookup(key)
 	if r == nil {
 		return
+	}
+	if t.comparing != nil {
+		t.comparing.keep(key, r.value)
 	}
 	t.near = nil
 	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})

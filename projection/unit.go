@@ -243,8 +243,8 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		case r := <-u.saver.results:
 			u.saver.finish(r)
 			u.saver.consider()
-		case reply := <-u.saver.want:
-			u.saver.force(reply)
+		case ask := <-u.saver.want:
+			u.saver.force(ask)
 		case <-u.saver.owner.kick:
 			u.saver.consider()
 		case <-u.saver.timer.C:

@@ -48,7 +48,7 @@ func compareTimes(a, b reflect.Value, s *state) Verdict {
 	case x.Round(0).Equal(y.Round(0)):
 		return Alike
 	}
-	return s.differText("%s, and %s", x.Format(time.RFC3339Nano), y.Format(time.RFC3339Nano))
+	return s.differAs(func() (string, string) { return x.Format(time.RFC3339Nano), y.Format(time.RFC3339Nano) })
 }
 
 // compareReferences compares what has no value outside of this process.
@@ -82,7 +82,7 @@ func (c *compiler) slice(t reflect.Type) compare {
 		n := a.Len()
 		switch {
 		case n != b.Len():
-			return s.differText("%d elements, and %d", n, b.Len())
+			return s.differAs(func() (string, string) { return fmt.Sprint(n, " elements"), fmt.Sprint(b.Len()) })
 		case a.IsNil() != b.IsNil():
 			return Alike
 		case n == 0 || a.Pointer() == b.Pointer():
@@ -125,7 +125,7 @@ func (c *compiler) mapping(t reflect.Type) compare {
 	return func(a, b reflect.Value, s *state) Verdict {
 		switch {
 		case a.Len() != b.Len():
-			return s.differText("%d entries, and %d", a.Len(), b.Len())
+			return s.differAs(func() (string, string) { return fmt.Sprint(a.Len(), " entries"), fmt.Sprint(b.Len()) })
 		case a.IsNil() != b.IsNil():
 			return Alike
 		case a.Len() == 0 || a.Pointer() == b.Pointer():
@@ -140,7 +140,7 @@ func (c *compiler) mapping(t reflect.Type) compare {
 			if other.IsValid() {
 				v = elem(addressable(it.Value()), addressable(other), s)
 			} else {
-				s.differText("an entry, and none")
+				s.differAs(func() (string, string) { return "an entry", "none" })
 			}
 			if v == Different {
 				return s.within(v, func() string { return "[" + short(it.Key()) + "]" })

@@ -199,10 +199,8 @@ func (c *compiler) dynamic() compare {
 		switch {
 		case !a.IsValid() && !b.IsValid():
 			return Identical
-		case !a.IsValid() || !b.IsValid():
-			return s.differText("%s, and %s", kindText(a), kindText(b))
-		case a.Type() != b.Type():
-			return s.differText("%s, and %s", kindText(a), kindText(b))
+		case !a.IsValid() || !b.IsValid() || a.Type() != b.Type():
+			return s.differAs(func() (string, string) { return kindText(a), kindText(b) })
 		}
 		return Of(a.Type(), tag).cmp(addressable(a), addressable(b), s)
 	}

@@ -82,13 +82,3 @@ func (t *Type) Compare(a, b reflect.Value) Verdict {
 	var s state
 	return t.cmp(a, b, &s)
 }
-
-// Difference says where two addressable values of the type aren't alike, as
-// ".Lines[2].Cents: 5, and 6"; "" where they are.
-func (t *Type) Difference(a, b reflect.Value) string {
-	s := state{trace: true}
-	if t.cmp(a, b, &s) != Different {
-		return ""
-	}
-	return s.text()
-}

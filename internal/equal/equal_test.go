@@ -56,7 +56,11 @@ func verdict(a, b any) (equal.Verdict, string) {
 	pa.Set(reflect.ValueOf(a))
 	pb.Set(reflect.ValueOf(b))
 	t := equal.Of(pa.Type(), "msgpack")
-	return t.Compare(pa, pb), t.Difference(pa, pb)
+	v, d := t.Compare(pa, pb), t.Difference(pa, pb)
+	if d == nil {
+		return v, ""
+	}
+	return v, d.String()
 }
 
 func TestRelation(t *testing.T) {

@@ -18,7 +18,7 @@ type state struct {
 
 	trace bool     // note where values differ
 	path  []string // to there, the innermost first
-	what  string   // the two values
+	a, b  string   // what is there
 }
 
 type pair struct {
@@ -49,14 +49,15 @@ func (s *state) leave() { s.depth-- }
 // differ is the verdict at a place where two values differ.
 func (s *state) differ(a, b reflect.Value) Verdict {
 	if s.trace {
-		s.what = short(a) + ", and " + short(b)
+		s.a, s.b = short(a), short(b)
 	}
 	return Different
 }
 
-func (s *state) differText(format string, args ...any) Verdict {
+// differAs is differ with what is to be shown of the values.
+func (s *state) differAs(what func() (a, b string)) Verdict {
 	if s.trace {
-		s.what = fmt.Sprintf(format, args...)
+		s.a, s.b = what()
 	}
 	return Different
 }
@@ -69,13 +70,9 @@ func (s *state) within(v Verdict, part func() string) Verdict {
 	return v
 }
 
-func (s *state) text() string {
+func (s *state) found() *Difference {
 	slices.Reverse(s.path)
-	where := strings.Join(s.path, "")
-	if where == "" {
-		return s.what
-	}
-	return where + ": " + s.what
+	return &Difference{Path: strings.Join(s.path, ""), A: s.a, B: s.b}
 }
 
 // longest is how much is shown of a value.
