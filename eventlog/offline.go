@@ -1,13 +1,17 @@
 package eventlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/tidemark-es/tidemark/internal/equal"
+	"github.com/tidemark-es/tidemark/internal/storable"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -45,7 +49,7 @@ func (f *Feed) online() error {
 // feed at this sequence and time. Nothing is appended, and nothing is asked:
 // the draft's Expect and Tags don't count. The draft is checked and encoded as
 // for an append, so the errors are AppendDraft's, ErrInvalid, TypeError and
-// TooLargeError. Without an ID, the commit's is <feed>@<sequence>.
+// TooLargeError; a TypeError also where an event isn't decoded to what it was. Without an ID, the commit's is <feed>@<sequence>.
 func (f *Feed) Rehearse(d Draft, seq uint64, at time.Time) (c Commit, err error) {
 	if err := f.RehearseInto(&c, d, seq, at); err != nil {
 		return Commit{}, err
@@ -94,5 +98,49 @@ func (f *Feed) rehearse(c *Commit, p *prepared, d Draft, seq uint64, at time.Tim
 	}
 	c.msg = message{seq: seq, nanos: at.UnixNano(), subject: p.msg.subject, data: p.msg.data, header: append(h, "\r\n"...)}
 	by := decoder{f: f, once: true, of: p}
-	return by.decode(c, &c.msg)
+	if err := by.decode(c, &c.msg); err != nil {
+		return err
+	}
+	return f.comeBack(d.Events)
+}
+
+// comeBack checks that events are decoded to what they were, where their types
+// don't tell.
+func (f *Feed) comeBack(events []any) error {
+	for _, v := range events {
+		et := f.reg.byType[reflect.TypeOf(v)]
+		rel := et.tried(f.reg.codec)
+		if rel == nil {
+			continue
+		}
+		data, err := et.encode(f.reg.codec, nil, v)
+		if err != nil {
+			return err
+		}
+		fail := func(format string, args ...any) error {
+			return &TypeError{Feed: f.name, Type: et.goType.String(), Reason: "doesn't come back as it was appended: " + fmt.Sprintf(format, args...), class: ErrInvalidType}
+		}
+		back, err := et.decode(f.reg.codec, data)
+		if err != nil {
+			return fail("%v", err)
+		}
+		was, is := reflect.New(et.goType).Elem(), reflect.New(et.goType).Elem()
+		was.Set(reflect.ValueOf(v))
+		is.Set(reflect.ValueOf(back))
+		if d := rel.Difference(was, is); d != nil {
+			return fail("%s was %s, and comes back as %s", cmp.Or(d.Path, "it"), d.A, d.B)
+		}
+	}
+	return nil
+}
+
+// tried is how values of a type are compared that have to be tried; nil where
+// the type tells that they come back.
+func (t *eventType) tried(c Codec) *equal.Type {
+	t.once.Do(func() {
+		if !storable.Check(t.goType, storable.RulesOf(c)).ByType() {
+			t.relation = equal.Of(t.goType, c.Name())
+		}
+	})
+	return t.relation
 }

@@ -5,7 +5,9 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 
+	"github.com/tidemark-es/tidemark/internal/equal"
 	"github.com/tidemark-es/tidemark/internal/storable"
 )
 
@@ -19,6 +21,9 @@ type eventType struct {
 	goType reflect.Type
 	encode func(c Codec, dst []byte, v any) ([]byte, error)
 	decode func(c Codec, data []byte) (any, error)
+
+	once     sync.Once
+	relation *equal.Type // see tried
 }
 
 // registry holds a feed's types and codecs. It doesn't change once the feed

@@ -34,10 +34,22 @@ type comparison[K comparable, V any] struct {
 	gone bool    // the rows are others altogether
 }
 
-// keep notes what a row holds before it is changed.
-func (c *comparison[K, V]) keep(key K, value V) {
-	if _, ok := c.kept[key]; !ok {
-		c.kept[key] = value
+// observer is told what handlers do to the rows of a table, before it is done.
+type observer[K comparable, V any] interface {
+	put(key K, old V, had bool, v V)
+	delete(key K, old V)
+}
+
+// put notes what a row holds before it is changed.
+func (c *comparison[K, V]) put(key K, old V, had bool, _ V) {
+	if had {
+		c.delete(key, old)
+	}
+}
+
+func (c *comparison[K, V]) delete(key K, old V) {
+	if _, ok := c.kept[key]; !ok && !c.gone {
+		c.kept[key] = old
 	}
 }
 
@@ -45,12 +57,13 @@ func (t *Table[K, V]) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.comparing = &comparison[K, V]{rows: len(t.rows), kept: make(map[K]V)}
+	t.observer = t.comparing
 }
 
 func (t *Table[K, V]) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.comparing = nil
+	t.comparing, t.observer = nil, nil
 }
 
 // uncompare says that the rows aren't those of the cut any more.

@@ -26,6 +26,8 @@ type Rehearsal struct {
 	rt      *Runtime
 	stopped []error
 	batch   [1]eventlog.Commit // that is being stepped
+	given   []byte             // its events' bytes, before
+	watched []*node            // whose states are verified
 }
 
 // Rehearse begins a rehearsal with empty projections, which may be over
@@ -41,13 +43,24 @@ func Rehearse(projections ...Projection) (*Rehearsal, error) {
 	if r.rt.units, err = makeUnits(r.rt, projections); err != nil {
 		return nil, err
 	}
+	for _, u := range r.rt.units {
+		for _, n := range u.nodes {
+			if v, ok := n.state.(verifier); ok && v.watchRows() {
+				r.watched = append(r.watched, n)
+			}
+		}
+	}
 	r.Reset()
 	return r, nil
 }
 
 // Reset makes all projections empty, and lets those that had stopped go on.
 func (r *Rehearsal) Reset() {
-	r.stopped = nil
+	r.stopped, r.given = nil, r.given[:0]
+	r.batch[0] = eventlog.Commit{}
+	for _, n := range r.watched {
+		n.state.(verifier).unwatch()
+	}
 	for _, u := range r.rt.units {
 		u.target, u.done = nil, nil
 		if u.cursor == nil {
@@ -121,6 +134,7 @@ func (r *Rehearsal) Step(c eventlog.Commit) error {
 
 func (r *Rehearsal) step(c *eventlog.Commit, tap *Outcome) (read bool, err error) {
 	r.batch[0] = *c
+	r.given = appendData(r.given[:0], c)
 	for _, u := range r.rt.units {
 		if u.feeds[c.Feed] == nil {
 			continue

@@ -60,9 +60,12 @@ type Table[K comparable, V any] struct {
 	// onReset is called when the rows were changed by other ways than the
 	// handlers: what an operator keeps beside them doesn't hold any more.
 	onReset func()
-	// comparing keeps what rows held at a cut; nil: nobody compares.
-	comparing *comparison[K, V]
-	tried     int // rows that were decoded as soon as they were encoded; belongs to the encoder
+	// observer is told before handlers change a row: the comparison or the watch;
+	// nil: nobody is.
+	observer  observer[K, V]
+	comparing *comparison[K, V] // with what rows held at a cut
+	watch     *rowWatch[K, V]   // in a Rehearsal, where there is anything to find out
+	tried     int               // rows that were decoded as soon as they were encoded; belongs to the encoder
 	hub       hub[K, V]
 }
 

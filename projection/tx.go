@@ -63,10 +63,13 @@ func (x *Tx[K, V]) Put(key K, v V) {
 		t.rows[key] = r
 		t.nearKey, t.near = key, r
 		t.touch(key, r)
+		if t.observer != nil {
+			t.observer.put(key, v, false, v)
+		}
 		return
 	}
-	if t.comparing != nil {
-		t.comparing.keep(key, r.value)
+	if t.observer != nil {
+		t.observer.put(key, r.value, true, v)
 	}
 	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
 	r.value = v
@@ -84,8 +87,8 @@ func (x *Tx[K, V]) Delete(key K) {
 	if r == nil {
 		return
 	}
-	if t.comparing != nil {
-		t.comparing.keep(key, r.value)
+	if t.observer != nil {
+		t.observer.delete(key, r.value)
 	}
 	t.near = nil
 	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})

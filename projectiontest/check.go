@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"testing"
 
@@ -70,14 +69,14 @@ func report(t testing.TB, problems []string) {
 type Check func(o *projection.Outcome) (problem string)
 
 // Row checks that a table has this value under a key. Values are compared by
-// reflect.DeepEqual.
+// reflect.DeepEqual, and times by their instants: rows have theirs in UTC.
 func Row[K comparable, V any](t *projection.Table[K, V], key K, want V) Check {
 	return func(*projection.Outcome) string {
 		got, ok := t.Get(key)
 		switch {
 		case !ok:
 			return fmt.Sprintf("table %q has no %v, want %+v", t.Name(), key, want)
-		case !reflect.DeepEqual(got, want):
+		case !alike(got, want):
 			g, w := texts(got, want)
 			return fmt.Sprintf("table %q has %s under %v, want %s", t.Name(), g, key, w)
 		}
@@ -99,7 +98,7 @@ func NoRow[K comparable, V any](t *projection.Table[K, V], key K) Check {
 func Rows[K comparable, V any](t *projection.Table[K, V], want map[K]V) Check {
 	return func(*projection.Outcome) string {
 		got := maps.Collect(t.All())
-		if len(got)+len(want) == 0 || reflect.DeepEqual(got, want) {
+		if len(got)+len(want) == 0 || alike(got, want) {
 			return ""
 		}
 		g, w := texts(got, want)
@@ -110,7 +109,7 @@ func Rows[K comparable, V any](t *projection.Table[K, V], want map[K]V) Check {
 // State checks a Value's state.
 func State[T any](v *projection.Value[T], want T) Check {
 	return func(*projection.Outcome) string {
-		if got := v.Get(); !reflect.DeepEqual(got, want) {
+		if got := v.Get(); !alike(got, want) {
 			g, w := texts(got, want)
 			return fmt.Sprintf("%q is %s, want %s", v.Name(), g, w)
 		}
@@ -154,7 +153,7 @@ func Changes[K comparable, V any](t *projection.Table[K, V], want ...Move[K, V])
 		byKey := func(a, b Move[K, V]) int { return cmp.Compare(fmt.Sprint(a.Key), fmt.Sprint(b.Key)) }
 		slices.SortStableFunc(got, byKey)
 		sorted := slices.SortedStableFunc(slices.Values(want), byKey)
-		if len(got)+len(sorted) == 0 || reflect.DeepEqual(got, sorted) {
+		if len(got)+len(sorted) == 0 || alike(got, sorted) {
 			return ""
 		}
 		g, w := texts(got, sorted)

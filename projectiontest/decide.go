@@ -2,7 +2,6 @@ package projectiontest
 
 import (
 	"errors"
-	"reflect"
 	"runtime/debug"
 	"testing"
 )
@@ -41,7 +40,7 @@ func (d *Decision) Then(events ...any) {
 	case d.panicked:
 	case d.err != nil:
 		d.t.Errorf("the command was rejected: %v", d.err)
-	case len(d.events)+len(events) > 0 && !reflect.DeepEqual(d.events, events):
+	case len(d.events)+len(events) > 0 && !alike(d.events, events):
 		g, w := eventTexts(d.events, events)
 		d.t.Errorf("the events are %s, want %s", g, w)
 	}

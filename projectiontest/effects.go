@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"testing"
 
 	"github.com/tidemark-es/tidemark/effect"
@@ -34,7 +33,7 @@ func Wants[I any](o *effect.Outbox[I], intents ...I) Check {
 		for _, e := range o.Stated(by) {
 			got = append(got, e.Intent)
 		}
-		if len(got)+len(intents) == 0 || reflect.DeepEqual(got, intents) {
+		if len(got)+len(intents) == 0 || alike(got, intents) {
 			return ""
 		}
 		g, w := texts(got, intents)
@@ -84,7 +83,7 @@ type Carried struct {
 // 1}, in the order of the effects' events; none given: that nothing was due.
 func (c *Carried) Then(outcomes ...any) *Kit {
 	c.kit.t.Helper()
-	if len(c.outcomes)+len(outcomes) > 0 && !reflect.DeepEqual(c.outcomes, outcomes) {
+	if len(c.outcomes)+len(outcomes) > 0 && !alike(c.outcomes, outcomes) {
 		g, w := eventTexts(c.outcomes, outcomes)
 		c.kit.t.Errorf("the outcomes are %s, want %s", g, w)
 	}
@@ -113,6 +112,7 @@ func React[S any](k *Kit, m *process.Manager[S]) *Reacted {
 			if err := k.run.step(c); err != nil && !errors.Is(err, projection.ErrNotRead) {
 				k.t.Fatalf("the reaction %s/%s %s: %v", d.Feed.Name(), d.Key, eventText(d.Events), err)
 			}
+			k.verify(false)
 			k.Given(m.Outcomes(), d.ID, effect.Done{Attempts: 1})
 			r.commits = append(r.commits, c)
 		}
@@ -134,7 +134,7 @@ func (r *Reacted) Then(commits ...Commit) *Kit {
 	same := len(r.commits) == len(commits)
 	for i := 0; same && i < len(commits); i++ {
 		a, b := r.commits[i], commits[i]
-		same = a.Feed == b.Feed && a.Key == b.Key && reflect.DeepEqual(a.Events, b.Events)
+		same = a.Feed == b.Feed && a.Key == b.Key && alike(a.Events, b.Events)
 	}
 	if !same {
 		r.kit.t.Errorf("the reactions are %s, want %s", listed(r.commits), listed(commits))

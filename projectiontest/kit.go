@@ -53,7 +53,7 @@ func New(t testing.TB, projections ...projection.Projection) *Kit {
 		t.Fatal(err)
 	}
 	k := &Kit{t: t, run: r}
-	t.Cleanup(k.settle)
+	t.Cleanup(k.finish)
 	return k
 }
 
@@ -67,9 +67,24 @@ func (k *Kit) settle() {
 	k.last = nil
 }
 
+// finish ends a case.
+func (k *Kit) finish() {
+	k.settle()
+	k.verify(true)
+}
+
+// verify reports what handlers must not do, and what doesn't come back; see
+// projection.Rehearsal.Verify.
+func (k *Kit) verify(all bool) {
+	if err := k.run.Verify(all); err != nil {
+		k.t.Helper()
+		k.t.Error(err)
+	}
+}
+
 // Reset makes the projections empty, for the next case.
 func (k *Kit) Reset() *Kit {
-	k.settle()
+	k.finish()
 	k.run.reset()
 	return k
 }
@@ -81,6 +96,7 @@ func (k *Kit) Given(feed *eventlog.Feed, key string, events ...any) *Kit {
 		k.t.Helper() // here, since it takes as long as a step does
 		k.t.Fatalf("given %s/%s %s: %v", feed.Name(), key, eventText(events), err)
 	}
+	k.verify(false)
 	return k
 }
 
@@ -96,6 +112,7 @@ func (k *Kit) When(feed *eventlog.Feed, key string, events ...any) *Result {
 	k.settle()
 	o, err := k.run.apply(On(feed, key, events...))
 	k.last = &Result{t: k.t, outcome: o, err: err}
+	k.verify(false)
 	return k.last
 }
 
@@ -164,12 +181,19 @@ func (r *run) applyAt(c placed) (*projection.Outcome, error) {
 	if err := r.place(c.Commit, c.seq, c.at); err != nil {
 		return nil, err
 	}
-	return r.Apply(r.commit)
+	o, err := r.Apply(r.commit)
+	if err == nil {
+		err = r.Verify(false)
+	}
+	return o, err
 }
 
 func (r *run) stepAt(c placed) error {
 	if err := r.place(c.Commit, c.seq, c.at); err != nil {
 		return err
 	}
-	return r.Step(r.commit)
+	if err := r.Step(r.commit); err != nil {
+		return err
+	}
+	return r.Verify(false)
 }

@@ -130,6 +130,9 @@ func recordOf(commits []Commit, projections []projection.Projection) (*record, e
 		}
 		rec.commits = append(rec.commits, fmt.Sprintf("%q", fmt.Sprintf("%s at %s", c, c.at.UTC().Format("2006-01-02T15:04:05.999999999Z"))))
 	}
+	if err := r.Verify(true); err != nil {
+		return nil, err
+	}
 	dumps, err := r.Dump()
 	if err != nil {
 		return nil, err

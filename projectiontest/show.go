@@ -2,8 +2,21 @@ package projectiontest
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
+
+	"github.com/tidemark-es/tidemark/internal/utc"
 )
+
+// alike says whether two values are equal, with times that are the same instant
+// in whatever zone: rows and events have theirs in UTC.
+func alike[T any](a, b T) bool {
+	if x := utc.Of(reflect.TypeFor[T]()); x != nil {
+		x.Own(&a)
+		x.Own(&b)
+	}
+	return reflect.DeepEqual(a, b)
+}
 
 // texts are those of two values that aren't equal; where they look alike, with
 // their types.

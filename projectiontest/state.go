@@ -11,6 +11,9 @@ import (
 
 // rowsOf is the state of all projections, by "<projection> <key>".
 func rowsOf(r *run) (map[string]string, error) {
+	if err := r.Verify(true); err != nil {
+		return nil, err
+	}
 	dumps, err := r.Dump()
 	if err != nil {
 		return nil, err
