@@ -81,7 +81,7 @@ type CompactFeed struct {
 // eventlog.Feed.Trim and of the register. The report is of use beside it.
 func (rt *Runtime) Compact(ctx context.Context, o CompactOptions) (CompactReport, error) {
 	begun := time.Now()
-	c := &compaction{rt: rt, o: o, report: CompactReport{DryRun: o.DryRun}, saved: make(map[string]snapshot.ID)}
+	c := &compaction{rt: rt, o: o, report: CompactReport{DryRun: o.DryRun}, saved: make(map[string]savedUnit)}
 	if c.o.step == nil {
 		c.o.step = func(string) error { return nil }
 	}
@@ -99,7 +99,7 @@ type compaction struct {
 	o      CompactOptions
 	report CompactReport
 
-	saved  map[string]snapshot.ID // by this call, whose rows can be compared with it
+	saved  map[string]savedUnit // by this call, whose rows can be compared with it
 	units  []compactedUnit
 	states map[string]eventlog.State // of the feeds, before
 	errs   []error
@@ -113,6 +113,9 @@ type unitLister interface {
 // alone runs it when no other one of this runtime does: the tables are compared
 // with one snapshot at a time.
 func (c *compaction) alone(ctx context.Context) error {
+	for _, u := range c.rt.units { // the other one may wait for them
+		defer u.awaited("a call that saves (RetryParked, DropParked, Compact)", u.name)()
+	}
 	select {
 	case c.rt.compacting <- struct{}{}:
 		defer func() { <-c.rt.compacting }()
@@ -120,11 +123,17 @@ func (c *compaction) alone(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	defer func() {
-		for _, u := range c.rt.units {
-			u.endCompare()
+		for _, s := range c.saved {
+			s.compare.end()
 		}
 	}()
 	return c.run(ctx)
+}
+
+// savedUnit is what a compaction has saved of a unit.
+type savedUnit struct {
+	id      snapshot.ID // zero where nothing was
+	compare *comparing
 }
 
 func (c *compaction) run(ctx context.Context) error {
@@ -203,11 +212,14 @@ func (c *compaction) save(ctx context.Context) map[string]string {
 		if u.twin.failed {
 			continue // there is nothing to save
 		}
-		id, err := u.saveFor(ctx, true)
-		if err == nil {
-			c.saved[u.name] = id
+		s := savedUnit{compare: &comparing{}}
+		c.saved[u.name] = s
+		var err error
+		if s.id, err = u.saveFor(ctx, s.compare); err == nil {
+			c.saved[u.name] = s
 			continue
 		}
+		s.compare.end()
 		notes[u.name] = err.Error()
 		if !errors.Is(err, ErrNotOwner) {
 			c.errs = append(c.errs, err)

@@ -149,7 +149,7 @@ func (c *compaction) readUnit(ctx context.Context, name string, newest *snapshot
 		}
 	}
 	for _, f := range found {
-		if id, ok := c.saved[name]; ok && f.Problem == nil && f.ID == id {
+		if s, ok := c.saved[name]; ok && s.id != (snapshot.ID{}) && f.Problem == nil && f.ID == s.id {
 			if r.Keys, err = c.readBack(ctx, u, f.Manifest); err != nil {
 				return err
 			}
@@ -158,8 +158,8 @@ func (c *compaction) readUnit(ctx context.Context, name string, newest *snapshot
 			}
 		}
 	}
-	if u != nil {
-		u.endCompare() // it wouldn't be with this one
+	if s, ok := c.saved[name]; ok {
+		s.compare.end() // it wouldn't be with this one
 	}
 	r.Keys, err = c.readBack(ctx, u, newest)
 	return err
@@ -172,7 +172,7 @@ func (c *compaction) readBack(ctx context.Context, u *unit, m *snapshot.Manifest
 		entries := withDigests(c.rt.cfg.Store.Load(ctx, m, member.Name), member)
 		if n := u.nodeOf(member); n != nil {
 			if by, ok := n.state.(comparer); ok {
-				count, err := by.compare(entries)
+				count, err := by.compare(ctx, entries)
 				if keys += count; err != nil {
 					if lost, ok := errors.AsType[*LossError](err); ok {
 						u.lossFound(n, lost)

@@ -2,8 +2,10 @@ package projection
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/snapshot"
 )
@@ -13,14 +15,14 @@ import (
 // handlers go on meanwhile: from the cut on a table keeps the values that it
 // replaces, one a row at most, until the comparison is over.
 
-// comparer is a state that can be compared with what is stored of it. begin and
-// compare are each called once, by the unit's goroutine at the cut, and beside
-// it; end may be called at any time, again too.
+// comparer is a state that can be compared with what is stored of it.
 type comparer interface {
+	// begin is called by the unit's goroutine at the cut.
 	begin()
-	// compare compares the entries, and says how many there were. Without a
-	// begin it says only whether they can be decoded.
-	compare(entries entries) (uint64, error)
+	// compare is called beside it. It compares the entries, and says how many
+	// there were. Without a begin it says only whether they can be decoded.
+	compare(ctx context.Context, entries entries) (uint64, error)
+	// end may be called at any time, again too, and waits for nobody.
 	end()
 }
 
@@ -32,6 +34,8 @@ type comparison[K comparable, V any] struct {
 	rows int     // at the cut
 	kept map[K]V // what rows held at the cut that were changed or deleted since
 	gone bool    // the rows are others altogether
+	over atomic.Bool
+	t    *Table[K, V]
 }
 
 // observer is told what handlers do to the rows of a table, before it is done.
@@ -48,28 +52,31 @@ func (c *comparison[K, V]) put(key K, old V, had bool, _ V) {
 }
 
 func (c *comparison[K, V]) delete(key K, old V) {
+	if c.over.Load() {
+		c.t.observer = nil
+		return
+	}
 	if _, ok := c.kept[key]; !ok && !c.gone {
 		c.kept[key] = old
 	}
 }
 
 func (t *Table[K, V]) begin() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.comparing = &comparison[K, V]{rows: len(t.rows), kept: make(map[K]V)}
-	t.observer = t.comparing
+	c := &comparison[K, V]{rows: len(t.rows), kept: make(map[K]V), t: t}
+	t.comparing.Store(c)
+	t.observer = c
 }
 
 func (t *Table[K, V]) end() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.comparing, t.observer = nil, nil
+	if c := t.comparing.Swap(nil); c != nil {
+		c.over.Store(true) // the next handler forgets it
+	}
 }
 
 // uncompare says that the rows aren't those of the cut any more.
 func (t *Table[K, V]) uncompare() {
-	if t.comparing != nil {
-		t.comparing.gone, t.comparing.kept = true, nil
+	if c := t.comparing.Load(); c != nil {
+		c.gone, c.kept = true, nil
 	}
 }
 
@@ -83,20 +90,31 @@ type storedRow[K comparable, V any] struct {
 	had         bool
 }
 
-func (t *Table[K, V]) compare(entries entries) (n uint64, err error) {
-	n, err = t.compareAll(entries)
-	if err != nil {
-		return n, err
+func (t *Table[K, V]) compare(ctx context.Context, entries entries) (n uint64, err error) {
+	if n, err = t.compareAll(ctx, entries); err == nil {
+		err = t.allThere(ctx, n)
 	}
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if c := t.comparing; c != nil && !c.gone && uint64(c.rows) != n {
-		return n, t.missing(n)
-	}
-	return n, nil
+	return n, err
 }
 
-func (t *Table[K, V]) compareAll(entries entries) (n uint64, err error) {
+// allThere says whether a snapshot that has n rows, all of which were there, has
+// all of them.
+func (t *Table[K, V]) allThere(ctx context.Context, n uint64) error {
+	c := t.comparing.Load()
+	if c == nil || uint64(c.rows) == n {
+		return nil
+	}
+	if err := t.mu.readUntil(ctx); err != nil {
+		return err
+	}
+	defer t.mu.RUnlock()
+	if c.gone {
+		return errReplaced
+	}
+	return t.missing(c.rows, n)
+}
+
+func (t *Table[K, V]) compareAll(ctx context.Context, entries entries) (n uint64, err error) {
 	defer contain(&err)
 	batch := make([]storedRow[K, V], 0, comparedAtOnce)
 	for e, err := range entries {
@@ -108,14 +126,14 @@ func (t *Table[K, V]) compareAll(entries entries) (n uint64, err error) {
 			return n, err
 		}
 		if batch = append(batch, s); len(batch) == comparedAtOnce {
-			if err := t.compareBatch(batch); err != nil {
+			if err := t.compareBatch(ctx, batch); err != nil {
 				return n, err
 			}
 			batch = batch[:0]
 		}
 		n++
 	}
-	return n, t.compareBatch(batch)
+	return n, t.compareBatch(ctx, batch)
 }
 
 // decoded decodes an entry. The key's bytes must be those that it has now. The
@@ -135,8 +153,8 @@ func (t *Table[K, V]) decoded(e snapshot.Change) (s storedRow[K, V], err error) 
 	return s, nil
 }
 
-func (t *Table[K, V]) compareBatch(batch []storedRow[K, V]) error {
-	if ok, err := t.lookUp(batch); !ok || err != nil {
+func (t *Table[K, V]) compareBatch(ctx context.Context, batch []storedRow[K, V]) error {
+	if ok, err := t.lookUp(ctx, batch); !ok || err != nil {
 		return err
 	}
 	for i := range batch {
@@ -152,14 +170,16 @@ func (t *Table[K, V]) compareBatch(batch []storedRow[K, V]) error {
 }
 
 // lookUp finds what the table had; false where that isn't known.
-func (t *Table[K, V]) lookUp(batch []storedRow[K, V]) (bool, error) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	c := t.comparing
-	switch {
-	case c == nil:
+func (t *Table[K, V]) lookUp(ctx context.Context, batch []storedRow[K, V]) (bool, error) {
+	c := t.comparing.Load()
+	if c == nil {
 		return false, nil
-	case c.gone:
+	}
+	if err := t.mu.readUntil(ctx); err != nil {
+		return false, err
+	}
+	defer t.mu.RUnlock()
+	if c.gone {
 		return false, errReplaced
 	}
 	for i := range batch {
@@ -174,7 +194,7 @@ func (t *Table[K, V]) lookUp(batch []storedRow[K, V]) (bool, error) {
 }
 
 // missing names a row that isn't in the snapshot: all that are were there.
-func (t *Table[K, V]) missing(n uint64) error {
+func (t *Table[K, V]) missing(rows int, n uint64) error {
 	for k := range t.rows {
 		b, err := t.keys.append(nil, k)
 		back, bad := k, err
@@ -185,18 +205,18 @@ func (t *Table[K, V]) missing(n uint64) error {
 			return &LossError{Projection: t.n.name, Key: keyText(k), Stored: "a row of its own", Back: "the row of key " + keyText(back)}
 		}
 	}
-	return fmt.Errorf("projection %q: %w: it had %d rows, and the snapshot has %d", t.n.name, ErrLossy, t.comparing.rows, n)
+	return fmt.Errorf("projection %q: %w: it had %d rows, and the snapshot has %d", t.n.name, ErrLossy, rows, n)
 }
 
 func (p *Partitioned[V]) begin() { p.parted(func(t *Table[string, V]) { t.begin() }) }
 func (p *Partitioned[V]) end()   { p.parted(func(t *Table[string, V]) { t.end() }) }
 
 // compare deals the entries out.
-func (p *Partitioned[V]) compare(entries entries) (n uint64, err error) {
+func (p *Partitioned[V]) compare(ctx context.Context, entries entries) (n uint64, err error) {
 	counts := make([]uint64, len(p.parts))
 	batches := make([][]storedRow[string, V], len(p.parts))
 	flush := func(i int) error {
-		err := p.parts[i].compareBatch(batches[i])
+		err := p.parts[i].compareBatch(ctx, batches[i])
 		batches[i] = batches[i][:0]
 		return err
 	}
@@ -221,12 +241,7 @@ func (p *Partitioned[V]) compare(entries entries) (n uint64, err error) {
 		if err := flush(i); err != nil {
 			return n, err
 		}
-		t.mu.RLock()
-		if c := t.comparing; c != nil && !c.gone && uint64(c.rows) != counts[i] {
-			err = t.missing(counts[i])
-		}
-		t.mu.RUnlock()
-		if err != nil {
+		if err := t.allThere(ctx, counts[i]); err != nil {
 			return n, err
 		}
 	}

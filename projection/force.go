@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 
 	"github.com/tidemark-es/tidemark/snapshot"
 )
@@ -16,7 +16,35 @@ var ErrNotOwner = errors.New("another process saves this unit")
 // saveAsk is a request for a save. reply takes one answer without waiting.
 type saveAsk struct {
 	reply   chan saveAnswer
-	compare bool // the states begin a comparison at the cut
+	compare *comparing // that the states are to begin at the cut; nil: none
+}
+
+// comparing is a comparison of a unit's states, which its caller may have given
+// up before it begins.
+type comparing struct {
+	mu   sync.Mutex
+	over bool
+	of   []comparer
+}
+
+func (c *comparing) begin(nodes []*node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range nodes {
+		if by, ok := n.state.(comparer); ok && !c.over {
+			by.begin()
+			c.of = append(c.of, by)
+		}
+	}
+}
+
+// end may be called again.
+func (c *comparing) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.over = true; len(c.of) > 0; c.of = c.of[1:] {
+		c.of[0].end()
+	}
 }
 
 type saveAnswer struct {
@@ -28,13 +56,14 @@ type saveAnswer struct {
 // policy says, and waits for the outcome. What is applied before the call is
 // in it.
 func (u *unit) save(ctx context.Context) error {
-	_, err := u.saveFor(ctx, false)
+	_, err := u.saveFor(ctx, nil)
 	return err
 }
 
-// saveFor is save. Where compare, the tables are ready to be compared with the
-// snapshot (comparer), until endCompare.
-func (u *unit) saveFor(ctx context.Context, compare bool) (snapshot.ID, error) {
+// saveFor is save. With a comparison, the tables are ready to be compared with
+// the snapshot until that ends.
+func (u *unit) saveFor(ctx context.Context, compare *comparing) (snapshot.ID, error) {
+	defer u.awaited("a call that saves (RetryParked, DropParked, Compact)", u.name)()
 	ask := saveAsk{reply: make(chan saveAnswer, 1), compare: compare}
 	a := func() saveAnswer {
 		select {
@@ -57,23 +86,12 @@ func (u *unit) saveFor(ctx context.Context, compare bool) (snapshot.ID, error) {
 	return a.id, nil
 }
 
-// compareFor lets the states of nodes begin a comparison where that was asked
-// for. It is called at a cut.
+// compareFor lets the states of nodes begin the comparisons that were asked for.
+// It is called at a cut.
 func compareFor(asked []saveAsk, nodes []*node) {
-	if !slices.ContainsFunc(asked, func(a saveAsk) bool { return a.compare }) {
-		return
-	}
-	for _, n := range nodes {
-		if c, ok := n.state.(comparer); ok {
-			c.begin()
-		}
-	}
-}
-
-func (u *unit) endCompare() {
-	for _, n := range u.nodes {
-		if c, ok := n.state.(comparer); ok {
-			c.end()
+	for _, a := range asked {
+		if a.compare != nil {
+			a.compare.begin(nodes)
 		}
 	}
 }

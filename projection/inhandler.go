@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"context"
 	"bytes"
 	"errors"
 	"fmt"
@@ -124,6 +125,29 @@ func (l *rowsLock) readLater(n *node, call string) {
 	}
 	if !l.readWithin(u.stuckAfter()) {
 		panic(newInHandler(call, n.name))
+	}
+}
+
+// readUntil is RLock for as long as ctx. It is for calls that have said that
+// they wait for the unit.
+func (l *rowsLock) readUntil(ctx context.Context) error {
+	if l.TryRLock() {
+		return nil
+	}
+	locked := make(chan struct{})
+	go func() {
+		l.RLock()
+		select {
+		case locked <- struct{}{}:
+		case <-ctx.Done():
+			l.RUnlock()
+		}
+	}()
+	select {
+	case <-locked:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

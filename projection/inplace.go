@@ -229,8 +229,8 @@ func (m *Model[T]) verify(all bool) []error {
 		return nil
 	}
 	pieces, err := c.pieces()
-	if err == nil && m.unequal != nil {
-		err = m.unequal
+	if unequal := m.unequal.Load(); err == nil && unequal != nil {
+		err = *unequal
 	}
 	if err == nil {
 		err = m.savesAgain(bytes.Join(pieces, nil))

@@ -53,7 +53,8 @@ type Model[T any] struct {
 	torn    atomic.Bool // a commit was applied in part, and can't be undone
 	undoer  Undoer      // the model, where it can take back; else nil
 	why     error       // it is torn, where it could
-	unequal error       // what its Snapshot brings back isn't Equal to it; guarded by mu
+	// unequal: what its Snapshot brings back isn't Equal to it; see begin.
+	unequal atomic.Pointer[error]
 
 	store modelStore[T]
 }

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 )
 
@@ -29,21 +30,15 @@ func (m *Model[T]) begin() {
 		}
 		return err
 	}()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.unequal = err
+	m.unequal.Store(&err)
 }
 
-func (m *Model[T]) end() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.unequal = nil
-}
+func (m *Model[T]) end() { m.unequal.Store(nil) }
 
 // compare restores what a model has saved into an empty one. What that one
 // saves must be the same bytes; where it saves others each time, they say
 // nothing. A model that is saved as its events has nothing to compare.
-func (m *Model[T]) compare(e entries) (n uint64, err error) {
+func (m *Model[T]) compare(_ context.Context, e entries) (n uint64, err error) {
 	defer contain(&err)
 	var data []byte
 	for c, err := range e {
@@ -56,11 +51,8 @@ func (m *Model[T]) compare(e entries) (n uint64, err error) {
 	if _, saves := m.store.(*modelBytes[T]); !saves || n == 0 {
 		return n, nil
 	}
-	m.mu.RLock()
-	err = m.unequal
-	m.mu.RUnlock()
-	if err != nil {
-		return n, err
+	if unequal := m.unequal.Load(); unequal != nil && *unequal != nil {
+		return n, *unequal
 	}
 	return n, m.savesAgain(data)
 }

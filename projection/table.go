@@ -63,9 +63,9 @@ type Table[K comparable, V any] struct {
 	// observer is told before handlers change a row: the comparison or the watch;
 	// nil: nobody is.
 	observer  observer[K, V]
-	comparing *comparison[K, V] // with what rows held at a cut
-	watch     *rowWatch[K, V]   // in a Rehearsal, where there is anything to find out
-	tried     int               // rows that were decoded as soon as they were encoded; belongs to the encoder
+	comparing atomic.Pointer[comparison[K, V]] // with what rows held at a cut; nil: none
+	watch     *rowWatch[K, V]                  // in a Rehearsal, where there is anything to find out
+	tried     int                              // rows that were decoded as soon as they were encoded; belongs to the encoder
 	hub       hub[K, V]
 }
 
