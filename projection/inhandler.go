@@ -1,8 +1,8 @@
 package projection
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
