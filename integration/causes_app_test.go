@@ -106,18 +106,40 @@ func openBuyers(ctx context.Context, t *testing.T, dir string, w *world) *buyers
 	return b
 }
 
-// start opens the application's feeds, and derives all from them.
+// start derives all from the application's feeds. What these have lost, and the
+// log knows, is given up.
 func (b *buyers) start(ctx context.Context) {
-	t := b.t
-	t.Helper()
-	b.orders = must(b.log.Feed(ctx, "orders", eventlog.Type[order]("ordered")))(t)
-	b.parcels = must(b.log.Feed(ctx, "parcels", eventlog.Type[requested]("requested"), eventlog.Type[reminded]("reminded")))(t)
-	b.letters = must(effect.New[order](ctx, b.log, "letters", 1))(t)
+	b.t.Helper()
+	for {
+		err := b.derive(ctx)
+		loss, lost := errors.AsType[*eventlog.LossError](err)
+		if err == nil {
+			return
+		}
+		if !lost {
+			b.t.Fatal(err)
+		}
+		must(0, must(b.log.Opened(loss.Feed))(b.t).AcceptLoss(ctx, loss.From, loss.To))(b.t)
+	}
+}
+
+func (b *buyers) derive(ctx context.Context) (err error) {
+	if b.orders, err = b.log.Feed(ctx, "orders", eventlog.Type[order]("ordered")); err != nil {
+		return err
+	}
+	if b.parcels, err = b.log.Feed(ctx, "parcels", eventlog.Type[requested]("requested"), eventlog.Type[reminded]("reminded")); err != nil {
+		return err
+	}
+	if b.letters, err = effect.New[order](ctx, b.log, "letters", 1); err != nil {
+		return err
+	}
 	effect.On(b.letters, b.orders, func(tx *effect.Tx[order], _ eventlog.Event, o order) error {
 		tx.Want("", o)
 		return nil
 	})
-	b.ship = must(process.New[int](ctx, b.log, "ship", 1, b.parcels))(t)
+	if b.ship, err = process.New[int](ctx, b.log, "ship", 1, b.parcels); err != nil {
+		return err
+	}
 	process.On(b.ship, b.orders, func(_ eventlog.Event, o order) string { return fmt.Sprint("order-", o.N) },
 		func(do *process.Step[int], _ eventlog.Event, o order) error {
 			do.Set(o.N)
@@ -129,7 +151,8 @@ func (b *buyers) start(ctx context.Context) {
 		do.Append(b.parcels, do.Key(), reminded{do.State()})
 		return nil
 	})
-	b.rt = must(everyFew(7).Start(ctx, b.log, b.letters, b.ship))(t)
+	b.rt, err = everyFew(7).Start(ctx, b.log, b.letters, b.ship)
+	return err
 }
 
 func (b *buyers) run(ctx context.Context) {
