@@ -326,6 +326,14 @@ func TestSkipHistory(t *testing.T) {
 	s.order("ada")
 	s.run(p, effect.Options{SkipHistory: true})
 	wantList(t, "outcomes", s.outcomes(1), "orders@1.0 passed")
+	// Also where the process ends before it has passed all.
+	for e, err := range s.mails.Outcomes().Read(logtest.Context(t)) {
+		m, ok := func() any { v, _ := e.Value(); return v }().(effect.Marked)
+		if err != nil || !ok || m.At["orders"] != 1 || m.From["orders"] != 1 || m.IDs != "2" {
+			t.Errorf("marked first: %+v, %v", m, err)
+		}
+		break
+	}
 	s.order("bob")
 	s.outcomes(2)
 	wantList(t, "sent", p.ids(), "orders@2.0")

@@ -20,6 +20,9 @@ type marking struct {
 	ids   string            // as recorded last (Marked.IDs)
 }
 
+// always is after every event.
+var always = time.Unix(1<<40, 0)
+
 // passes says whether an effect was stated in a time of which all effects have
 // ended: so it wasn't among them, and another version or interleaving states
 // it. One of which there is any outcome was. It counts how far all feeds had
@@ -66,7 +69,7 @@ func (r *runner[I]) begin(ctx context.Context) error {
 	r.mark.last, r.mark.until, r.mark.ids = row.Last, row.Since, ids.String()
 	switch m := row.Mark; {
 	case m == nil && r.opts.SkipHistory:
-		r.mark.from = r.positions()
+		r.mark.from, r.mark.until = r.positions(), always // until that is recorded
 	case m == nil:
 	default:
 		// The same version, too: all that it stated up to there has an end. What
