@@ -144,6 +144,15 @@ func (a *auditor) look(ctx context.Context, fresh time.Duration) error {
 // compareMarks is an ErrLostTail unless the leader has all of these messages,
 // but for those that were trimmed. st is its state, not older than they.
 func (f *Feed) compareMarks(ctx context.Context, marks []mark, st State) error {
+	for part := range slices.Chunk(marks, leaderAtOne) { // their messages may be large
+		if err := f.compareSome(ctx, part, st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Feed) compareSome(ctx context.Context, marks []mark, st State) error {
 	asks := make([]getRequest, len(marks))
 	for i := range marks {
 		asks[i] = getRequest{Seq: marks[i].seq}

@@ -155,7 +155,8 @@ func (f *Feed) fromLeader(ctx context.Context, after, end uint64, filter string,
 }
 
 // leaderAsks are questions each of which is likely to continue what the one
-// before answers; at least one.
+// before answers; at least one. Of a key they are as many as a direct get finds
+// (historyBatch, historyBytes).
 func (f *Feed) leaderAsks(ctx context.Context, after, end uint64, filter string, most int, sparse bool) []getRequest {
 	asks := make([]getRequest, 0, most)
 	if filter != "" {
@@ -168,7 +169,7 @@ func (f *Feed) leaderAsks(ctx context.Context, after, end uint64, filter string,
 			f.noDirect(err)
 		}
 		for i := range hints {
-			if at := hints[i].seq; at < end && len(asks) < most {
+			if at := hints[i].seq; at < end {
 				asks = append(asks, getRequest{Seq: at + 1, NextFor: filter})
 			}
 		}

@@ -110,7 +110,7 @@ func (p *provenTail) lend(n int) []message {
 func (p *provenTail) compare(ctx context.Context, msgs []message) (same int, err error) {
 	var patience context.Context
 	for same < len(msgs) {
-		part := msgs[same:min(len(msgs), same+leaderMost)]
+		part := firstOf(msgs[same:])
 		n, differs, err := p.comparePart(ctx, part)
 		if same += n; err != nil || differs {
 			return same, err
@@ -136,6 +136,18 @@ func (p *provenTail) compare(ctx context.Context, msgs []message) (same int, err
 		}
 	}
 	return same, nil
+}
+
+// firstOf are the first messages, at least one, and so many that as many of the
+// leader's fit in memory beside them.
+func firstOf(msgs []message) []message {
+	size := 0
+	for i := range msgs {
+		if size += msgs[i].size(); i > 0 && (size > leaderBytes || i == leaderMost) {
+			return msgs[:i]
+		}
+	}
+	return msgs
 }
 
 // comparePart returns how many of the messages the leader has, from the first

@@ -11,6 +11,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,10 +40,10 @@ func TestQuorumSetBack(t *testing.T) {
 	total := make(map[string]int)
 	cluster := natstest.StartCluster(t, 3)
 	for i := range fullOr(10, 2) {
-		r := &setBackRound{t: t, rnd: rnd, cluster: cluster, app: fmt.Sprintf("back%d", i), down: i%2 == 1, found: total}
+		r := &setBackRound{t: t, rnd: rnd, cluster: cluster, app: fmt.Sprintf("back%d", i), third: thirds[i%len(thirds)], found: total}
 		r.run(feeds)
+		t.Logf("outcomes after round %d: %v", i, total)
 	}
-	t.Logf("outcomes: %v", total)
 	for what, n := range total {
 		if n > 0 && what[:5] == "mixed" {
 			t.Errorf("%s: %d", what, n)
@@ -52,13 +54,17 @@ func TestQuorumSetBack(t *testing.T) {
 	}
 }
 
+// What the third server does while the others are set back. One that takes part
+// in their election may win it, and nothing is lost.
+var thirds = []string{"hangs", "is down", "hangs", "is down", "is up"}
+
 // setBackRound is one set-back of a cluster's quorum.
 type setBackRound struct {
 	t       *testing.T
 	rnd     *rand.Rand
 	cluster *natstest.Cluster
 	app     string
-	down    bool // the third server is down meanwhile
+	third   string // what the third server does meanwhile
 	found   map[string]int
 	runs    []*setBackRun
 }
@@ -72,16 +78,18 @@ type setBackRun struct {
 	table *projection.Table[string, tally]
 	rt    *projection.Runtime
 	n     int
-	lost  uint64 // last sequence before it was set back
-	print [16]byte
+	stuck bool    // its stream has no leader any more
+	lost  uint64  // the last sequence that was appended
+	seen  *seenBy // by a follower
 }
 
 func (r *setBackRound) run(feeds int) {
 	t := r.t
-	ctx := limited(t, 4*time.Minute)
+	ctx := limited(t, 3*time.Minute)
 	servers := r.cluster.Servers
 	r.rnd.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
 	back, third := servers[:2], servers[2]
+	must(0, natstest.AwaitPlacement(ctx, r.cluster.URL(), 3))(t)
 	// A client that is connected with the third server all the time is told of
 	// nothing: neither its connection nor its consumer ends.
 	urls := []string{third.URL(), r.cluster.URL(), back[0].URL() + "," + third.URL()}
@@ -104,11 +112,17 @@ func (r *setBackRound) run(feeds int) {
 	r.cluster.Restart(back...)
 	for _, run := range r.runs {
 		run.append(ctx, run.feed, 1+r.rnd.IntN(60))
+		if run.stuck {
+			t.Fatal("nothing was set back yet")
+		}
 		if err := run.rt.Wait(ctx, eventlog.Position{Feed: run.name, Seq: run.lost}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if r.down {
+	switch r.third {
+	case "hangs": // the clients that are connected with it stay so
+		third.Suspend()
+	case "is down":
 		r.stop(third)
 	}
 	r.stop(back...)
@@ -117,9 +131,16 @@ func (r *setBackRound) run(feeds int) {
 		must(0, os.CopyFS(s.StoreDir(), os.DirFS(copies[i])))(t)
 	}
 	r.cluster.Restart(back...)
+	late := r.rnd.IntN(2) == 0
+	if !late && r.third == "hangs" {
+		third.Resume()
+	}
 	r.again(ctx, urls)
-	if r.down {
+	switch {
+	case r.third == "is down":
 		r.cluster.Restart(third)
+	case late && r.third == "hangs":
+		third.Resume()
 	}
 	r.check(ctx, urls)
 	for _, run := range r.runs {
@@ -138,12 +159,49 @@ func (r *setBackRound) stop(servers ...*natstest.Server) {
 }
 
 func (r *setBackRun) open(ctx context.Context) {
-	r.feed = must(r.log.Feed(ctx, r.name, eventlog.Type[added]("added")))(r.t)
+	r.feed = must(openPatiently(ctx, r.log, r.name))(r.t)
 }
 
 func (r *setBackRun) start(ctx context.Context) {
 	r.table = setBackTable(r.feed)
-	r.rt = must(everyFew(uint64(1+r.rnd.IntN(40))).Start(ctx, r.log, r.table))(r.t)
+	cfg := everyFew(uint64(1 + r.rnd.IntN(40)))
+	var err error
+	if r.rt, err = cfg.Start(ctx, r.log, r.table); err != nil { // servers that are still electing leaders
+		r.table = setBackTable(r.feed)
+		r.rt = must(cfg.Start(ctx, r.log, r.table))(r.t)
+	}
+	r.seen = &seenBy{ended: make(chan struct{})}
+	go func() {
+		defer close(r.seen.ended)
+		for c, err := range r.feed.Commits(ctx, eventlog.Follow()) {
+			if err != nil {
+				r.seen.err = err
+				return
+			}
+			r.seen.add(c.ID)
+		}
+	}()
+}
+
+// seenBy is what a follower was given.
+type seenBy struct {
+	ended chan struct{}
+	err   error // valid when ended is closed
+
+	mu  sync.Mutex
+	ids []string
+}
+
+func (s *seenBy) add(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ids = append(s.ids, id)
+}
+
+func (s *seenBy) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.ids)
 }
 
 func setBackTable(feed *eventlog.Feed) *projection.Table[string, tally] {
@@ -155,18 +213,30 @@ func setBackTable(feed *eventlog.Feed) *projection.Table[string, tally] {
 	return t
 }
 
-// append appends to a feed, by whichever handle; a commit says in which round
-// of appending it was made, so no two are alike.
+// append appends to a feed, by whichever handle; a commit says in which order it
+// was made, so no two are alike. Servers that were set back may leave a stream
+// without a leader for good: that run is over then.
 func (r *setBackRun) append(ctx context.Context, f *eventlog.Feed, n int) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
 	for range n {
+		if r.stuck {
+			return
+		}
 		r.n++
 		d := eventlog.Draft{Key: fmt.Sprint("k", r.rnd.IntN(3)), ID: fmt.Sprint(r.name, "-", r.n), Events: []any{added{Writer: r.name, N: r.n, Part: 1, Of: 1}}}
 		at, err := f.AppendDraft(ctx, d)
 		for err != nil && ctx.Err() == nil { // an election
-			time.Sleep(50 * time.Millisecond)
+			<-time.After(50 * time.Millisecond)
 			at, err = f.AppendDraft(ctx, d)
 		}
-		r.lost = must(at, err)(r.t).Seq
+		if err != nil {
+			r.stuck = true
+			r.found["servers stuck"]++
+			r.t.Logf("%s: %v", r.name, err)
+			return
+		}
+		r.lost = at.Seq
 	}
 }
 
@@ -178,6 +248,9 @@ func (r *setBackRound) again(ctx context.Context, urls []string) {
 		f := must(openPatiently(ctx, log, run.name))(r.t)
 		lost := run.lost
 		run.append(ctx, f, 1+r.rnd.IntN(5+95*r.rnd.IntN(2)))
+		if run.stuck {
+			continue
+		}
 		st := must(f.State(ctx))(r.t)
 		if st.Last < lost+uint64(1) || run.lost <= lost {
 			r.found["history short"]++
@@ -188,6 +261,9 @@ func (r *setBackRound) again(ctx context.Context, urls []string) {
 // check compares what everybody sees with the leader's log.
 func (r *setBackRound) check(ctx context.Context, urls []string) {
 	for _, run := range r.runs {
+		if run.stuck {
+			continue
+		}
 		log := must(eventlog.Open(ctx, eventlog.Options{App: r.app, URL: urls[r.rnd.IntN(len(urls))], Replicas: 3}))(r.t)
 		f := must(openPatiently(ctx, log, run.name))(r.t)
 		table := setBackTable(f)
@@ -199,12 +275,16 @@ func (r *setBackRound) check(ctx context.Context, urls []string) {
 			rt, err = cfg.Start(ctx, log, table)
 		}
 		run.append(ctx, f, 1+r.rnd.IntN(5+70*r.rnd.IntN(2)))
+		if run.stuck {
+			continue
+		}
 		records := run.truth(ctx)
-		if len(records) > 0 && uint64(records[len(records)-1].n()) != uint64(len(records)) {
+		if replaced(records) {
 			r.found["history replaced"]++
 		} else {
 			r.found["history kept"]++
 		}
+		run.judgeFollower(ctx, records)
 		run.judge(ctx, "running", run.rt, run.table, nil, records)
 		run.judge(ctx, "fresh", rt, table, err, records)
 		run.judgeRead(ctx, f, records)
@@ -228,6 +308,11 @@ func openPatiently(ctx context.Context, log *eventlog.Log, name string) (f *even
 			return f, err
 		}
 	}
+}
+
+// replaced says whether commits were lost, and others have their numbers.
+func replaced(records []record) bool {
+	return len(records) > 0 && records[len(records)-1].n() != len(records)
 }
 
 // truth is the log as its leader has it, asked message by message.
@@ -296,6 +381,40 @@ func (r *setBackRun) judge(ctx context.Context, who string, rt *projection.Runti
 			return
 		}
 		<-time.After(20 * time.Millisecond)
+	}
+}
+
+// judgeFollower waits for the end of one that was given what is lost: it must be
+// told. Another one is given the leader's log.
+func (r *setBackRun) judgeFollower(ctx context.Context, records []record) {
+	var want []string
+	for _, rec := range records {
+		want = append(want, rec.id)
+	}
+	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		ids := r.seen.all()
+		select {
+		case <-r.seen.ended:
+			ids = r.seen.all()
+			switch {
+			case !errors.Is(r.seen.err, eventlog.ErrLostTail):
+				r.t.Errorf("a follower of %s ended with %v", r.name, r.seen.err)
+			case replaced(records) && len(ids) <= len(want) && slices.Equal(ids, want[:len(ids)]):
+				r.t.Errorf("a follower of %s was told of a loss that it hadn't seen: %v", r.name, r.seen.err)
+			}
+			r.found["error, follower"]++
+			return
+		case <-limit.Done():
+			r.found["mixed, follower"]++
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+		if slices.Equal(ids, want) {
+			r.found["equal, follower"]++
+			return
+		}
 	}
 }
 

@@ -155,7 +155,7 @@ func (s *Server) Kill() {
 }
 
 // Suspend stops the server's process where it is (SIGSTOP): its connections
-// stay, and nothing is answered. Kill is what ends it then.
+// stay, and nothing is answered, until Resume or Kill.
 func (s *Server) Suspend() {
 	s.t.Helper()
 	s.mu.Lock()
@@ -164,6 +164,19 @@ func (s *Server) Suspend() {
 		s.t.Fatalf("server %s is down", s.name)
 	}
 	if err := suspend(s.proc.cmd.Process); err != nil {
+		s.t.Fatalf("server %s: %v", s.name, err)
+	}
+}
+
+// Resume lets a suspended server go on (SIGCONT).
+func (s *Server) Resume() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		s.t.Fatalf("server %s is down", s.name)
+	}
+	if err := resume(s.proc.cmd.Process); err != nil {
 		s.t.Fatalf("server %s: %v", s.name, err)
 	}
 }

@@ -12,3 +12,5 @@ func terminate(p *os.Process) error { return p.Kill() }
 
 // suspend has no counterpart here.
 func suspend(*os.Process) error { return errors.ErrUnsupported }
+
+func resume(*os.Process) error { return errors.ErrUnsupported }
