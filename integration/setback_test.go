@@ -130,7 +130,7 @@ func (r *setBackRound) run(feeds int) {
 		must(0, os.RemoveAll(s.StoreDir()))(t)
 		must(0, os.CopyFS(s.StoreDir(), os.DirFS(copies[i])))(t)
 	}
-	r.cluster.Restart(back...)
+	r.cluster.Launch(back...)
 	late := r.rnd.IntN(2) == 0
 	if !late && r.third == "hangs" {
 		third.Resume()
@@ -138,7 +138,7 @@ func (r *setBackRound) run(feeds int) {
 	r.again(ctx, urls)
 	switch {
 	case r.third == "is down":
-		r.cluster.Restart(third)
+		r.cluster.Launch(third)
 	case late && r.third == "hangs":
 		third.Resume()
 	}
@@ -217,7 +217,7 @@ func setBackTable(feed *eventlog.Feed) *projection.Table[string, tally] {
 // was made, so no two are alike. Servers that were set back may leave a stream
 // without a leader for good: that run is over then.
 func (r *setBackRun) append(ctx context.Context, f *eventlog.Feed, n int) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for range n {
 		if r.stuck {

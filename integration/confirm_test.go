@@ -1,0 +1,82 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/effect"
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/natstest"
+	"github.com/tidemark-es/tidemark/projection"
+)
+
+// What was applied is gone from the leader's log, and nobody was told yet: it
+// isn't saved, nothing is trimmed, and no effect is carried out for it.
+func TestNothingReliesOnWhatTheLeaderLacks(t *testing.T) {
+	ctx := limited(t, 2*time.Minute)
+	cluster := natstest.StartCluster(t, 3)
+	log := must(eventlog.Open(ctx, eventlog.Options{App: "relies", URL: cluster.URL(), Replicas: 3}))(t)
+	defer log.Close()
+	// lose takes the feed's last message away, as no program of ours does.
+	lose := func(f *eventlog.Feed, key string) {
+		s := must(log.JetStream().Stream(ctx, f.Stream()))(t)
+		if err := s.Purge(ctx, jetstream.WithPurgeSubject(must(f.Subject(key))(t))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("snapshots and trimming", func(t *testing.T) {
+		feed := must(openPatiently(ctx, log, "kept"))(t)
+		table := setBackTable(feed)
+		rt := must(readOnly().Start(ctx, log, table))(t)
+		defer rt.Close()
+		var last eventlog.Position
+		for i := range 20 {
+			last = must(feed.Append(ctx, fmt.Sprint("k", i), eventlog.ExpectNew, added{Writer: "w", N: i, Part: 1, Of: 1}))(t)
+		}
+		if err := rt.Wait(ctx, last); err != nil {
+			t.Fatal(err)
+		}
+		lose(feed, "k19")
+		report, err := rt.Compact(ctx, projection.CompactOptions{})
+		for errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // a bucket that a new cluster is slow to make
+			report, err = rt.Compact(ctx, projection.CompactOptions{})
+		}
+		if !errors.Is(err, eventlog.ErrLostTail) {
+			t.Errorf("compacted: %v", err)
+		}
+		if s := rt.Metrics()[0].Snapshots; s.Saves != 0 || len(report.Feeds) != 1 || report.Feeds[0].Trimmed {
+			t.Errorf("%+v, %+v", s, report.Feeds)
+		}
+	})
+	t.Run("effects", func(t *testing.T) {
+		orders := must(log.Feed(ctx, "orders", eventlog.Type[placed]("placed")))(t)
+		letters := must(effect.New[letter](ctx, log, "letters", 1))(t)
+		effect.On(letters, orders, func(tx *effect.Tx[letter], e eventlog.Event, _ placed) error {
+			tx.Want("", letter{To: e.Key})
+			return nil
+		})
+		rt := must(readOnly().Start(ctx, log, letters))(t)
+		defer rt.Close()
+		for _, key := range []string{"kept", "gone"} {
+			if err := rt.Wait(ctx, must(orders.Append(ctx, key, eventlog.ExpectNew, placed{"tea"}))(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lose(orders, "gone")
+		running, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		// It ends where its projection does, which is told of the loss meanwhile.
+		_ = letters.Run(running, func(_ context.Context, e effect.Effect[letter]) error {
+			if e.Key == "gone" {
+				t.Errorf("%s was carried out", e.ID)
+			}
+			return nil
+		}, effect.Options{Backoff: 100 * time.Millisecond})
+	})
+}
