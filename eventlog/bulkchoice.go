@@ -15,35 +15,25 @@ const (
 	// read 490,000 to 780,000 a second beside an ordered consumer's 313,000 to
 	// 339,000 and tail's 263,000 (docs/benchmarks.md).
 	bulkRatio = 2
-
-	// On a stream of several replicas it is leaderSource that bulk stands
-	// against.
-	bulkLeastLeader = 2_000
-	bulkRatioLeader = 16
 )
 
 // bulkPays says whether a feed is read faster by bulk, which has to read it
 // from its first message on, than by tail, which begins behind the cursor. end
-// is the last sequence that is wanted, least the least distance, and ratio how
-// much faster bulk is.
-func bulkPays(st State, cursor, end, least, ratio uint64) bool {
+// is the last sequence that is wanted, and least the least distance.
+func bulkPays(st State, cursor, end, least uint64) bool {
 	end = min(end, st.Last)
 	if end <= cursor || end-cursor < least {
 		return false
 	}
-	return end-cursor >= (end-st.First+1)/ratio
+	return end-cursor >= (end-st.First+1)/bulkRatio
 }
 
 // openLong reads a feed behind a sequence, up to end and beyond, by what suits
 // the distance. Where known is given, the log must still have that message.
 func (f *Feed) openLong(ctx context.Context, after uint64, known mark, end uint64, trimmed bool) (source, error) {
-	least, ratio := f.bulkLeast, uint64(bulkRatio)
-	if f.replicated.Load() {
-		least, ratio = min(least, bulkLeastLeader), bulkRatioLeader
-	}
-	if end > after && end-after >= least && !f.bulkOff.Load() && f.can().release.atLeast(releaseArchive) {
+	if end > after && end-after >= f.bulkLeast && !f.bulkOff.Load() && f.can().release.atLeast(releaseArchive) {
 		st, err := f.State(ctx)
-		if err == nil && bulkPays(st, after, end, least, ratio) {
+		if err == nil && bulkPays(st, after, end, f.bulkLeast) {
 			var b *bulk
 			if b, err = f.openBulk(ctx, after, known, trimmed); err == nil {
 				return b, nil
@@ -55,7 +45,7 @@ func (f *Feed) openLong(ctx context.Context, after uint64, known mark, end uint6
 		}
 	}
 	if f.replicated.Load() {
-		return f.openLeader(after, known, end, "", trimmed), nil
+		return f.openLed(ctx, after, known, end, trimmed)
 	}
 	return f.openTail(ctx, after, known, "", trimmed)
 }

@@ -51,6 +51,7 @@ type Feed struct {
 	leaderURL   atomic.Pointer[string] // where the writer found the stream's leader, on servers elsewhere
 	replicated  atomic.Bool            // its stream has several replicas, and their leader's word counts alone
 	replicas    replicaFaults          // those that have another history
+	led         ledSince               // where it ended when its present leadership was seen first
 
 	gaps    *feedGaps
 	keeper  *keeper

@@ -14,16 +14,18 @@ package eventlog
 //
 // What proves. A server stores the leader's message s only directly after its
 // own s-1. So if message s of the consumer's server is the leader's, and was
-// appended after the consumer was made, then the server has followed this
+// appended under the present leadership, then the server has followed this
 // leader since s, and all that it delivers from s on is the leader's, for as
-// long as the quorum isn't set back again. Appended since then is what is
-// beyond the leader's last sequence as it was asked for after the consumer was
-// made. A message of a lost tail can't be mistaken for it: its time differs.
+// long as the quorum isn't set back again, which takes another leadership. A
+// message of a lost tail can't be mistaken for it: its time differs. Appended
+// under a leadership is what is beyond the leader's last sequence as it was when
+// that leadership was first seen (ledSince); where servers don't say since when
+// they lead, as it is after the consumer was made.
 //
 // The steps.
 //
-//  1. The consumer is made, then the leader is asked for its last sequence
-//     (begin).
+//  1. The consumer is made, then the leader is asked who it is and where it
+//     ends, which says beyond which sequence a message proves (begin).
 //  2. Each message is compared, up to and including the first one beyond that
 //     (need, equal). That one proves the consumer.
 //  3. A proved consumer is believed. audit looks at samples of what it has
@@ -38,12 +40,12 @@ package eventlog
 // consumers on all replicas, which keep what a quorum has but are a Raft group
 // each, at 10 ms an election and an fsync a state.
 type proof struct {
-	floor  uint64 // the leader's last sequence after the consumer was made
+	floor  uint64 // what is beyond was appended under the present leadership
 	proved bool   // a message beyond floor was the leader's
 }
 
 // begin says that there is a consumer, or a leader, that nothing is known of.
-func (p *proof) begin(last uint64) { p.floor, p.proved = last, false }
+func (p *proof) begin(floor uint64) { p.floor, p.proved = floor, false }
 
 // need is how many of the messages, from the first one on, have to be compared
 // before any that follows on them is returned.

@@ -21,8 +21,8 @@ type replicaTail interface {
 	pause()
 	resumeAt(at uint64, last message)
 	// placed says on which server the present consumer lives ("" where that
-	// isn't known), how many there were, and where the leader ended after this
-	// one was made.
+	// isn't known), how many there were, and beyond which sequence all was
+	// appended under the leadership that there was when it was made.
 	placed() (server string, times int, floor uint64)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -80,6 +81,34 @@ type term struct {
 	since  int64 // Unix nanoseconds by the leader's clock; 0 where it isn't said
 }
 
+// ledSince remembers where a stream ended when its present leadership was seen
+// first. Its zero value is ready for use, by any number of goroutines.
+type ledSince struct {
+	mu   sync.Mutex
+	term term
+	last uint64
+}
+
+func (l *ledSince) note(t term, last uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t != l.term || t.since == 0 {
+		l.term, l.last = t, last
+	}
+	l.last = min(l.last, last)
+}
+
+// floor is a sequence beyond which all was appended under a leadership: the
+// first one that was seen of it, or last, where it isn't known.
+func (l *ledSince) floor(t term, last uint64) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t != l.term || t.since == 0 {
+		return last
+	}
+	return min(l.last, last)
+}
+
 // State asks the leader of the feed's stream. A stream that is gone is a
 // ServerError with the server's code 10059.
 func (f *Feed) State(ctx context.Context) (State, error) {
@@ -131,6 +160,7 @@ func (f *Feed) State(ctx context.Context) (State, error) {
 		st.term.since = since.UnixNano()
 	}
 	f.replicated.Store(resp.Config.Replicas > 1)
+	f.led.note(st.term, st.Last)
 	if st.Messages == 0 {
 		// A stream that never held a message says 0 and one that was purged
 		// says last+1; the latter serves both.

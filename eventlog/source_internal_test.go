@@ -28,6 +28,14 @@ var sources = map[string]func(ctx context.Context, f *Feed, after uint64, trimme
 	"leader": func(_ context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		return f.openLeader(after, mark{}, math.MaxUint64, "", trimmed), nil
 	},
+	"led": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
+		st, err := f.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t, err := f.openTail(ctx, after, mark{}, "", trimmed)
+		return &ledTail{f: f, trimmed: trimmed, term: st.term, tail: t, at: after}, err
+	},
 	"proven": func(ctx context.Context, f *Feed, after uint64, trimmed bool) (source, error) {
 		t, err := f.openTail(ctx, after, mark{}, "", trimmed)
 		return &provenTail{f: f, tail: t, at: after}, err

@@ -44,7 +44,7 @@ type tail struct {
 	consumer string
 	server   string // that the consumer lives on; "" where it isn't said
 	times    int    // how often a consumer was made
-	floor    uint64 // the leader's last sequence after that
+	floor    uint64 // all beyond it was appended under the leadership that there was then
 	batch    int    // messages that one request may ask for
 	sub      *nats.Subscription
 	made     uint64 // the connection's reconnects when the consumer was made
@@ -130,7 +130,7 @@ func (t *tail) start(ctx context.Context) (err error) {
 	if err := t.recognise(ctx, after, st); err != nil {
 		return err
 	}
-	t.times, t.floor = t.times+1, st.Last
+	t.times, t.floor = t.times+1, t.f.led.floor(st.term, st.Last)
 	t.ask()
 	return nil
 }
