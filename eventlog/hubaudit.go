@@ -157,28 +157,44 @@ func (f *Feed) compareSome(ctx context.Context, marks []mark, st State) error {
 	for i := range marks {
 		asks[i] = getRequest{Seq: marks[i].seq}
 	}
-	answers, err := f.getAll(ctx, asks)
-	if err != nil {
-		return err
-	}
-	for i, m := range answers {
-		if m.seq != 0 && markOf(&m) == marks[i] {
-			continue
+	var behind leaderBehind
+	for {
+		answers, err := f.getAll(ctx, asks)
+		if err != nil {
+			return err
 		}
-		if m.seq == 0 {
-			if st, err = f.State(ctx); err != nil {
-				return err
-			}
-			if gone, err := f.mayBeGone(ctx, marks[i].seq, st); gone || err != nil {
-				if err != nil {
-					return err
-				}
+		ahead := false
+		for i, m := range answers {
+			if m.seq != 0 && markOf(&m) == marks[i] {
 				continue
 			}
+			lost := &RangeError{Feed: f.name, Want: marks[i].seq + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: m.seq != 0}
+			if m.seq != 0 {
+				return lost
+			}
+			// st is older than the answer: what it is beyond may have come since.
+			if ahead = ahead || marks[i].seq > st.Last; marks[i].seq > st.Last {
+				continue
+			}
+			if gone, err := f.mayBeGone(ctx, marks[i].seq, st); err != nil {
+				return err
+			} else if !gone {
+				return lost
+			}
 		}
-		return &RangeError{Feed: f.name, Want: marks[i].seq + 1, First: st.First, Last: st.Last, class: ErrLostTail, reused: m.seq != 0}
+		if !ahead {
+			return nil
+		}
+		if st, err = f.State(ctx); err != nil {
+			return err
+		}
+		if last := marks[len(marks)-1].seq; last > st.Last && !behind.mayCome(st.Last) {
+			return &RangeError{Feed: f.name, Want: last + 1, First: st.First, Last: st.Last, class: ErrLostTail}
+		}
+		if err := await(ctx, leaderPause); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // mayBeGone says whether the leader doesn't have a message for another reason

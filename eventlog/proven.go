@@ -8,10 +8,13 @@ import (
 )
 
 const (
-	provenPatience = 2 * time.Second // for the leader to have what a replica has
-	provenQuick    = 3               // consumers that are tried at once after one that differs
-	provenFirst    = 250 * time.Millisecond
-	provenLongest  = 5 * time.Second
+	provenQuick   = 3 // consumers that are tried at once after one that differs
+	provenFirst   = 250 * time.Millisecond
+	provenLongest = 5 * time.Second
+
+	// leaderPatience is how long a leader that goes no further may lack what
+	// another server has.
+	leaderPatience = 5 * time.Second
 )
 
 // replicaTail is a tail, as provenTail needs it; tests have one that delivers
@@ -108,7 +111,8 @@ func (p *provenTail) lend(n int) []message {
 // leader's. A server may have a message a moment before the leader has applied
 // it, so what the leader doesn't have is waited for.
 func (p *provenTail) compare(ctx context.Context, msgs []message) (same int, err error) {
-	var patience context.Context
+	var behind leaderBehind
+	var st State // older than the answers that it is compared with
 	for same < len(msgs) {
 		part := firstOf(msgs[same:])
 		n, differs, err := p.comparePart(ctx, part)
@@ -118,24 +122,42 @@ func (p *provenTail) compare(ctx context.Context, msgs []message) (same int, err
 		if n == len(part) {
 			continue
 		}
-		st, err := p.f.State(ctx)
-		if err == nil {
-			var gone bool
-			if gone, err = p.f.mayBeGone(ctx, msgs[same].seq, st); gone {
-				same++ // meanwhile, which says nothing about who has it
-				continue
+		if seq := msgs[same].seq; st.Last >= seq {
+			gone, err := p.f.mayBeGone(ctx, seq, st)
+			if !gone || err != nil {
+				return same, err
 			}
+			same++ // meanwhile, which says nothing about who has it
+			continue
 		}
-		if patience == nil {
-			var cancel context.CancelFunc
-			patience, cancel = context.WithTimeout(ctx, provenPatience)
-			defer cancel()
+		if err := p.f.untilAvailable(ctx, func() (err error) {
+			st, err = p.f.State(ctx)
+			return err
+		}); err != nil {
+			return same, err
 		}
-		if await(patience, leaderPause) != nil {
-			return same, ctx.Err()
+		if st.Last < msgs[same].seq && !behind.mayCome(st.Last) {
+			return same, nil
+		}
+		if err := await(ctx, leaderPause); err != nil {
+			return same, err
 		}
 	}
 	return same, nil
+}
+
+// leaderBehind is the wait for a message that a server of the cluster has and
+// the leader doesn't: it may be about to apply it, for as long as it goes on.
+type leaderBehind struct {
+	last  uint64
+	since time.Time
+}
+
+func (b *leaderBehind) mayCome(last uint64) bool {
+	if now := time.Now(); b.since.IsZero() || last > b.last {
+		b.last, b.since = last, now
+	}
+	return time.Since(b.since) < leaderPatience
 }
 
 // firstOf are the first messages, at least one, and so many that as many of the
