@@ -169,31 +169,36 @@ func (s *follower) ownEnded(ctx context.Context) error {
 			s.head = s.at
 		default:
 			s.head = head.seq
+			if led, ok := s.own.(*leaderSource); ok {
+				led.extend(s.head)
+			}
 		}
 		return nil
 	}
-	var end *uint64
-	enough := uint64(0) // how far from the log's end is near
-	switch own := s.own.(type) {
-	case *history:
-		if own.tail == nil {
-			end = &own.end
-		}
-	case *leaderSource: // it may be slower than what is appended
-		end, enough = &own.end, hubMessages/2
-	}
-	if end == nil {
+	h, ok := s.own.(*history)
+	led, asked := s.own.(*leaderSource)
+	if !asked && (!ok || h.tail != nil) {
 		s.near = true
 		return nil
 	}
 	st, err := s.f.rangeCheck(ctx, s.at, s.trimmed)
-	if errors.Is(err, ErrUnavailable) {
+	switch {
+	case errors.Is(err, ErrUnavailable):
 		return nil
+	case err != nil:
+		return err
+	case !asked:
+		s.near, h.end = s.at >= st.Last, max(h.end, st.Last)
+	case s.at+hubMessages/2 >= st.Last: // more may come than it can read
+		s.near = true
+		led.extend(st.Last)
+	case s.placed:
+		s.endOwn() // another source suits what is left
+		return s.openOwn(ctx, st.Last)
+	default:
+		led.extend(st.Last)
 	}
-	if err == nil {
-		s.near, *end = s.at+enough >= st.Last, max(*end, st.Last)
-	}
-	return err
+	return nil
 }
 
 // nextShared takes what the hub has, or waits for it.

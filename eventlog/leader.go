@@ -41,6 +41,7 @@ type leaderSource struct {
 	known   mark   // of the last message that was read; none where seq is 0
 	term    term   // under which that was
 	begun   bool   // term is valid
+	said    bool   // that the end, as it was known, is reached
 	most    int    // messages that the next batch asks for
 	sparse  bool   // messages are missing: the next one is asked for, and not the one at a sequence
 	empty   int    // answers in a row without anything new
@@ -62,6 +63,11 @@ func (s *leaderSource) next(ctx context.Context) (msgs []message, err error) {
 	if s.at >= s.end {
 		return nil, nil
 	}
+	if s.at >= s.upto && s.begun && !s.said {
+		s.said = true // so that it isn't read on this way for as long as more comes
+		return nil, nil
+	}
+	s.said = false
 	err = s.f.untilAvailable(ctx, func() (err error) {
 		msgs, err = s.read(ctx)
 		return err
@@ -129,6 +135,11 @@ func (s *leaderSource) look(ctx context.Context) error {
 	s.term, s.begun = st.term, true
 	s.upto = min(s.end, max(s.upto, st.Last))
 	return nil
+}
+
+// extend moves the end to a sequence that the leader has.
+func (s *leaderSource) extend(end uint64) {
+	s.end, s.upto = max(s.end, end), max(s.upto, end)
 }
 
 func (s *leaderSource) close() {}
