@@ -162,6 +162,16 @@ var heads = func() (h [256]head) {
 	return h
 }()
 
+// sizes are those of the values whose first byte says all, else 0.
+var sizes = func() (sizes [256]uint8) {
+	for c, h := range heads {
+		if h.form == whole {
+			sizes[c] = h.size
+		}
+	}
+	return sizes
+}()
+
 // number reads the big-endian number in the bytes from a place on.
 func (s *scan) number(from, to int) (n uint64) {
 	for _, b := range s.data[from:to] {
@@ -230,9 +240,12 @@ func (s *scan) skip(at, n, depth int) int {
 		if at >= len(data) {
 			return s.short()
 		}
-		h := heads[data[at]]
-		if h.form == whole {
-			at += int(h.size)
+		if size := sizes[data[at]]; size > 0 {
+			at += int(size)
+			continue
+		}
+		if data[at] == 0xd9 && at+1 < len(data) { // a string of up to 255 bytes
+			at += 2 + int(data[at+1])
 			continue
 		}
 		form, begin, count := s.open(at)

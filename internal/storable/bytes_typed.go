@@ -1,6 +1,7 @@
 package storable
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"reflect"
@@ -23,6 +24,11 @@ func (t *Type) plan(nodes map[nodeKey]*node) {
 	t.unit = max(t.data.whole(), t.data.cost())
 	for _, n := range nodes {
 		n.dull = n.kind == opaque
+		for i := range n.lay.fields {
+			if f := &n.lay.fields[i]; len(f.name) < 32 {
+				f.head = append([]byte{0xa0 | byte(len(f.name))}, f.name...)
+			}
+		}
 		t.plain = t.plain && (n.dull || n.kind == own)
 		t.unit = max(t.unit, n.cost())
 	}
@@ -238,6 +244,9 @@ func (s *scan) record(n *node, at, depth int) int {
 		f := (*field)(nil)
 		if form == array {
 			f = &n.lay.fields[i]
+		} else if i < len(n.lay.fields) && n.lay.fields[i].head != nil && bytes.HasPrefix(s.data[at:], n.lay.fields[i].head) { // as it was encoded
+			f = &n.lay.fields[i]
+			at += len(f.head)
 		} else {
 			name, behind, ok := s.name(at)
 			if at = behind; at < 0 {
@@ -255,7 +264,14 @@ func (s *scan) record(n *node, at, depth int) int {
 		}
 		switch {
 		case f == nil || f.node.dull: // what the type doesn't have is passed over
-			at = s.skip(at, 1, depth+1)
+			if at < len(s.data) && sizes[s.data[at]] > 0 {
+				if at += int(sizes[s.data[at]]); at <= len(s.data) {
+					continue
+				}
+				at = s.short()
+			} else {
+				at = s.skip(at, 1, depth+1)
+			}
 		default:
 			at = s.value(f.node, at, depth+1)
 		}
@@ -293,6 +309,12 @@ func (s *scan) integer(n *node, at int) int {
 	c := s.data[at]
 	if c <= 0x7f {
 		return at + 1
+	}
+	if c >= 0xcc && c <= 0xcf && (n.kind == unsigned || c < 0xcf) && 8<<(c-0xcc) < n.bits || c == 0xcf && n.kind == unsigned && n.bits == 64 {
+		if at += int(sizes[c]); at > len(s.data) {
+			return s.short()
+		}
+		return at // an unsigned number of fewer bits, or of as many
 	}
 	if c < 0xe0 && (c < 0xcc || c > 0xd3) {
 		return s.skip(at, 1, 0) // nil is 0, and the decoder refuses all else

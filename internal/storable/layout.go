@@ -19,6 +19,7 @@ type layout struct {
 // field is one stored field of a struct.
 type field struct {
 	name  string // as it is stored
+	head  []byte // the name in msgpack; nil for a long one
 	path  string // in Go, below the struct
 	index []int  // for reflect's FieldByIndex
 	typ   reflect.Type

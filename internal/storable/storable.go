@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"unsafe"
 )
 
 // Type is what the walk found out about a type under some rules. It doesn't
@@ -104,26 +106,33 @@ type typeKey struct {
 
 var types sync.Map // typeKey to *Type
 
-// byArgument has the types by what is given to a codec, for each of the rules:
-// it is asked with each value.
-var byArgument [Bytes + 1]sync.Map // reflect.Type to *Type
+// recent has the types that were asked for last, by what is given to a codec,
+// for each of the rules. A codec asks with each value, so a place is found by
+// the address of its type, and nothing is hashed.
+var recent [Bytes + 1][64]atomic.Pointer[asked]
+
+type asked struct {
+	by    uintptr // the address of the type that was given; types are never moved
+	known *Type
+}
 
 // Of returns what the walk says about a value that a codec is given: a pointer
 // to what is stored, or that itself. It is nil for nil.
 func Of(v any, rules Rules) *Type {
-	given := reflect.TypeOf(v)
-	if known, ok := byArgument[rules].Load(given); ok {
-		return known.(*Type)
+	by := *(*uintptr)(unsafe.Pointer(&v)) // the first word of an interface is its type
+	place := &recent[rules][(by>>5^by>>11)%64]
+	if a := place.Load(); a != nil && a.by == by {
+		return a.known
 	}
-	if given == nil {
+	t := reflect.TypeOf(v)
+	if t == nil {
 		return nil
 	}
-	t := given
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	known := Check(t, rules)
-	byArgument[rules].Store(given, known)
+	place.Store(&asked{by, known})
 	return known
 }
 
