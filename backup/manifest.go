@@ -123,6 +123,12 @@ func Open(dir string) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decode(data)
+}
+
+// decode checks a manifest's file. Errors: ErrDamaged; ErrInvalid where another
+// release wrote it.
+func decode(data []byte) (*Manifest, error) {
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
 	sum := sha256.Sum256(line)
 	m := &Manifest{id: hex.EncodeToString(sum[:])}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/internal/kv"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // The register of an application's feeds is a KV bucket, "<app>_feeds", with
@@ -70,14 +71,21 @@ func (l *Log) registered(ctx context.Context, feed string) (r registration, err 
 	if e.Data == nil {
 		return r, nil // never registered, or forgotten
 	}
-	bucket := l.registerBucket()
-	if err := json.Unmarshal(e.Data, &r); err != nil {
-		return r, fmt.Errorf("eventlog: register %s, entry %s: %w: %w", bucket, feed, ErrCorrupt, err)
-	}
-	if r.Version != registerVersion || r.Incarnation == "" || (r.State != stateOpen && r.State != stateCreating) {
-		return r, fmt.Errorf("eventlog: register %s, entry %s: %w: version %d, state %q: this program knows version %d", bucket, feed, ErrCorrupt, r.Version, r.State, registerVersion)
+	if err := r.decode(e.Data); err != nil {
+		return r, fmt.Errorf("eventlog: register %s, entry %s: %w", l.registerBucket(), feed, err)
 	}
 	return r, nil
+}
+
+// decode fills in what is stored. The error is an ErrCorrupt.
+func (r *registration) decode(data []byte) error {
+	if err := json.Unmarshal(data, r); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if r.Version != registerVersion || r.Incarnation == "" || len(r.Incarnation) > timeframe.MaxIncarnation || (r.State != stateOpen && r.State != stateCreating) {
+		return fmt.Errorf("%w: version %d, incarnation %.80q, state %.80q: this program knows version %d", ErrCorrupt, r.Version, r.Incarnation, r.State, registerVersion)
+	}
+	return nil
 }
 
 // register writes a feed's entry if it still is as it was read; again says
