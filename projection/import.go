@@ -23,6 +23,9 @@ type ImportOptions struct {
 	// Whole takes the peer's state where it differs from this store's own at
 	// one timeframe of one history, and wherever they could be compared.
 	Whole bool
+	// MaxBytes is how large the state of a unit may be before compression, in
+	// bytes. Default: 64 MiB, and 256 times what the peer's chunks have.
+	MaxBytes uint64
 }
 
 // Import takes a peer's snapshots over with the default configuration; see
@@ -73,7 +76,7 @@ func (u *unit) importFrom(ctx context.Context, from snapshot.Peer, o ImportOptio
 	if !ok || u.rt.cfg.NoSnapshots {
 		return r, fmt.Errorf("projection: unit %q: %w: there is no store that imports", u.name, ErrInvalid)
 	}
-	opts := snapshot.ImportOptions{CheckOnly: o.CheckOnly, Whole: o.Whole, Check: u.importable}
+	opts := snapshot.ImportOptions{CheckOnly: o.CheckOnly, Whole: o.Whole, MaxBytes: o.MaxBytes, Check: u.importable}
 	for _, n := range u.savedNodes() {
 		opts.Members = append(opts.Members, n.name)
 	}

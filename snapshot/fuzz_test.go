@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math"
 	"testing"
+
+	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 )
 
 // typed reports whether callers can tell what kind of problem it is.
@@ -20,7 +22,12 @@ func FuzzChunks(f *testing.F) {
 	f.Add(chunks[0], []byte{}, s.Entries, s.Raw)
 	f.Fuzz(func(t *testing.T, one, two []byte, entries, raw uint64) {
 		s := Segment{Entries: entries, Raw: min(raw, 16<<20)}
-		list, err := collect(merge([]*cursor{reading(s, [][]byte{one, two}, 0)}, true))
+		// What a manifest says is believed up to ImportOptions.MaxBytes.
+		var list []Change
+		var err error
+		fuzzmem.Check(t, len(one)+len(two), 200, 8*int(s.Raw)+(2<<20), func() {
+			list, err = collect(merge([]*cursor{reading(s, [][]byte{one, two}, 0)}, true))
+		})
 		if err != nil {
 			if !typed(err) {
 				t.Fatalf("untyped: %v", err)
@@ -45,7 +52,9 @@ func FuzzManifest(f *testing.F) {
 	}
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := decodeManifest(data)
+		var m *Manifest
+		var err error
+		fuzzmem.Check(t, len(data), 200, 1<<20, func() { m, err = decodeManifest(data) })
 		if err != nil {
 			if !typed(err) {
 				t.Fatalf("untyped: %v", err)
@@ -70,7 +79,9 @@ func FuzzHead(f *testing.F) {
 	f.Add(data[:len(data)-sha256.Size])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		data := seal(bytes.Clone(body))
-		h, err := decodeHead(data)
+		var h head
+		var err error
+		fuzzmem.Check(t, len(data), 100, 1<<20, func() { h, err = decodeHead(data) })
 		if err != nil {
 			if !typed(err) {
 				t.Fatalf("untyped: %v", err)

@@ -28,6 +28,10 @@ type ImportOptions struct {
 	// Whole takes the peer's state as it is where its digests differ from the
 	// store's wherever both have one; that is refused otherwise.
 	Whole bool
+	// MaxBytes is how large the state may be before compression, in bytes.
+	// Default: 64 MiB, and 256 times what its chunks have. A larger one isn't
+	// taken (ErrNoMatch): reading it could cost this process that memory.
+	MaxBytes uint64
 }
 
 // ImportReport is what an import did, or would do.
@@ -115,6 +119,7 @@ type importing struct {
 	// is ahead of an older one is no good news then.
 	differs  bool
 	headless bool // the store's head is missing or broken
+	sizes    sizes
 }
 
 func (im *importing) run(ctx context.Context, unit string) error {

@@ -24,7 +24,13 @@ func (im *importing) store(ctx context.Context, source *Manifest, j joined) erro
 	}
 	up := im.s.newUploader(ctx)
 	defer up.close()
+	if err := im.claimed(m); err != nil {
+		return err
+	}
 	if err := im.gather(up, m); err != nil {
+		return err
+	}
+	if err := im.plausible(m); err != nil {
 		return err
 	}
 	data, err := m.encode()
@@ -86,6 +92,7 @@ func (im *importing) gather(up *uploader, m *Manifest) error {
 			if err != nil {
 				return err
 			}
+			im.sizes.note(id, len(data))
 			return up.write(ctx, id, data)
 		})
 		if err != nil {
