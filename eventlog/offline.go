@@ -107,9 +107,13 @@ func (f *Feed) rehearse(c *Commit, p *prepared, d Draft, seq uint64, at time.Tim
 // comeBack checks that events are decoded to what they were, where their types
 // don't tell.
 func (f *Feed) comeBack(events []any) error {
+	tried := f.reg.tried()
+	if len(tried) == 0 {
+		return nil
+	}
 	for _, v := range events {
 		et := f.reg.byType[reflect.TypeOf(v)]
-		rel := et.tried(f.reg.codec)
+		rel := tried[et]
 		if rel == nil {
 			continue
 		}
@@ -134,13 +138,16 @@ func (f *Feed) comeBack(events []any) error {
 	return nil
 }
 
-// tried is how values of a type are compared that have to be tried; nil where
-// the type tells that they come back.
-func (t *eventType) tried(c Codec) *equal.Type {
-	t.once.Do(func() {
-		if !storable.Check(t.goType, storable.RulesOf(c)).ByType() {
-			t.relation = equal.Of(t.goType, c.Name())
+// tried is how values are compared of the types that don't tell that these come
+// back.
+func (r *registry) tried() map[*eventType]*equal.Type {
+	r.once.Do(func() {
+		r.tries = make(map[*eventType]*equal.Type)
+		for _, t := range r.byType {
+			if !storable.Check(t.goType, storable.RulesOf(r.codec)).ByType() {
+				r.tries[t] = equal.Of(t.goType, r.codec.Name())
+			}
 		}
 	})
-	return t.relation
+	return r.tries
 }

@@ -21,14 +21,14 @@ type eventType struct {
 	goType reflect.Type
 	encode func(c Codec, dst []byte, v any) ([]byte, error)
 	decode func(c Codec, data []byte) (any, error)
-
-	once     sync.Once
-	relation *equal.Type // see tried
 }
 
 // registry holds a feed's types and codecs. It doesn't change once the feed
 // is open, so it needs no lock.
 type registry struct {
+	once  sync.Once
+	tries map[*eventType]*equal.Type // see tried
+
 	byName map[string]*eventType
 	byType map[reflect.Type]*eventType
 	codecs map[string]Codec

@@ -11,10 +11,15 @@ import (
 // alike says whether two values are equal, with times that are the same instant
 // in whatever zone: rows and events have theirs in UTC.
 func alike[T any](a, b T) bool {
-	if x := utc.Of(reflect.TypeFor[T]()); x != nil {
-		x.Own(&a)
-		x.Own(&b)
+	if reflect.DeepEqual(a, b) {
+		return true
 	}
+	x := utc.Of(reflect.TypeFor[T]())
+	if x == nil {
+		return false
+	}
+	x.Own(&a)
+	x.Own(&b)
 	return reflect.DeepEqual(a, b)
 }
 
