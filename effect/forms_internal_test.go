@@ -1,12 +1,15 @@
 package effect
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/projection"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -83,5 +86,64 @@ func TestHashesOfCauses(t *testing.T) {
 			t.Errorf("%q and %q have %s", parts, was, h)
 		}
 		seen[h] = strings.Join(parts[:], "|")
+	}
+}
+
+// Whenever a table handles the mark that fixes the forms, before, between or
+// after the events that it is about, its rows are the same, and have the IDs
+// that the mark gives them.
+func TestFormsAreFixedAtAnyTime(t *testing.T) {
+	payments, err := eventlog.Offline("payments", eventlog.Type[paid]("paid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixed := &forms{known: true, until: time.Unix(2, 0)}
+	fixed.upto, _ = fixed.upto.With("payments", 2)
+	want := ""
+	for mark := range 5 { // so many payments come before it
+		o, err := Offline[string]("ship", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.forms.Store(&forms{}) // as of an outbox of a first release
+		On(o, payments, func(tx *Tx[string], e eventlog.Event, _ paid) error {
+			tx.Want("", "send it")
+			return nil
+		})
+		re, err := projection.Rehearse(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply := func(f *eventlog.Feed, key string, seq int, event any) {
+			c, err := f.Rehearse(eventlog.Draft{Key: key, Events: []any{event}}, uint64(seq), time.Unix(int64(seq), 0))
+			if err == nil {
+				_, err = re.Apply(c)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 5 {
+			if i == mark {
+				apply(o.outcomes, markKey, 1, Marked{IDs: fixed.String()})
+			}
+			if i < 4 {
+				apply(payments, "ada", i+1, paid{})
+			}
+		}
+		for _, id := range []string{"payments@1.0", "payments@2.0", idOf(3), idOf(4)} {
+			if r, ok := o.table.Get(id); !ok || !r.Stated {
+				t.Errorf("after %d: %s isn't stated", mark, id)
+			}
+		}
+		dump, err := re.Dump()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(dump); want == "" {
+			want = got
+		} else if got != want {
+			t.Errorf("after %d: %s, want %s", mark, got, want)
+		}
 	}
 }
