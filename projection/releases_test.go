@@ -131,6 +131,12 @@ func TestReleasesProperty(t *testing.T) {
 			}
 			got, err, s := r.run(t, o, name)
 			want, stops := r.fold(events)
+			if stops && err == nil && s.Recovery.Source == projection.FromSnapshot {
+				// A release that knows the type, and handles it no more than this
+				// one, has come beyond it. The state is the same.
+				r.unknown, stops = projection.PassUnknown, false
+				want, _ = r.fold(events)
+			}
 			if !maps.Equal(got, want) || errors.Is(err, eventlog.ErrUnknownType) != stops {
 				rt.Fatalf("%+v over %d: %v, %v; want %v, stopping %v; %+v", r, events, got, err, want, stops, s.Recovery)
 			}
