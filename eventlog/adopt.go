@@ -160,12 +160,12 @@ func (f *Feed) openAdopted(ctx context.Context) error {
 func (f *Feed) Adopted() bool { return f.adopted != nil }
 
 // Reach is the last sequence that a reader can come to, by the state that the
-// feed is in: State's Last, or the one before the gaps that are registered at
-// its end. Of an adopted feed whose owner has deleted there it is that of the
-// last message which is there, 0 for none.
+// feed is in: State's Last; where a gap is registered there, or the owner of an
+// adopted feed has deleted there, that of the last message which is there, 0 for
+// none.
 func (f *Feed) Reach(ctx context.Context, st State) (uint64, error) {
-	if f.adopted == nil {
-		return f.gaps.now.Load().Before(st.Last+1) - 1, nil
+	if f.adopted == nil && !f.gaps.covers(st.Last) {
+		return st.Last, nil
 	}
 	// The server knows the next message from a sequence on, not the last one
 	// before it; and its answer for the last of all subjects is the one at the

@@ -194,7 +194,7 @@ func (f *Feed) settle(ctx context.Context) error {
 	if err := f.gaps.refresh(ctx); err != nil || len(f.gaps.now.Load().reg.Pending()) == 0 {
 		return err
 	}
-	gone, err := f.gone(ctx)
+	gone, _, err := f.gone(ctx)
 	if err != nil {
 		return err
 	}

@@ -195,7 +195,7 @@ func (f *Feed) AcceptGap(ctx context.Context, why Note, first, last uint64) (acc
 	if err != nil {
 		return 0, err
 	}
-	gone, err := f.gone(ctx)
+	gone, _, err := f.gone(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -213,8 +213,8 @@ func (f *Feed) AcceptGap(ctx context.Context, why Note, first, last uint64) (acc
 }
 
 // gone asks the leader for all positions up to the last one that hold no
-// message.
-func (f *Feed) gone(ctx context.Context) (gaps.Ranges, error) {
+// message, and for the first one that holds one.
+func (f *Feed) gone(ctx context.Context) (gone gaps.Ranges, first uint64, err error) {
 	var resp struct {
 		Error *jetstream.APIError `json:"error"`
 		State struct {
@@ -225,26 +225,26 @@ func (f *Feed) gone(ctx context.Context) (gaps.Ranges, error) {
 		} `json:"state"`
 	}
 	if err := f.ask(ctx, "STREAM.INFO."+f.stream, map[string]bool{"deleted_details": true}, &resp); err != nil {
-		return nil, f.serverError(ctx, "state", err)
+		return nil, 0, f.serverError(ctx, "state", err)
 	}
 	if resp.Error != nil {
-		return nil, f.serverError(ctx, "state", resp.Error)
+		return nil, 0, f.serverError(ctx, "state", resp.Error)
 	}
 	st := resp.State
 	if st.Messages == 0 {
-		if st.LastSeq == 0 {
-			return nil, nil
+		if st.LastSeq > 0 {
+			gone = gaps.Ranges{{First: 1, Last: st.LastSeq}}
 		}
-		return gaps.Ranges{{First: 1, Last: st.LastSeq}}, nil
+		return gone, st.LastSeq + 1, nil
 	}
-	gone := gaps.RangesOf(st.Deleted...)
+	gone = gaps.RangesOf(st.Deleted...)
 	if st.LastSeq-st.FirstSeq+1 != st.Messages+gone.Len() {
-		return nil, fmt.Errorf("eventlog: feed %q: %w: the server has %d messages from %d to %d, and names %d that aren't there", f.name, ErrUnavailable, st.Messages, st.FirstSeq, st.LastSeq, gone.Len())
+		return nil, 0, fmt.Errorf("eventlog: feed %q: %w: the server has %d messages from %d to %d, and names %d that aren't there", f.name, ErrUnavailable, st.Messages, st.FirstSeq, st.LastSeq, gone.Len())
 	}
 	if st.FirstSeq > 1 {
 		gone = gone.Union(gaps.Ranges{{First: 1, Last: st.FirstSeq - 1}})
 	}
-	return gone, nil
+	return gone, st.FirstSeq, nil
 }
 
 // entry begins an entry of the register.

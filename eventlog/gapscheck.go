@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tidemark-es/tidemark/internal/gaps"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -53,7 +52,7 @@ func (g *feedGaps) check(ctx context.Context, st State) error {
 	if g.f.adopted != nil {
 		return g.unreadable(ctx)
 	}
-	missing, err := g.missing(ctx, st)
+	missing, where, err := g.unregistered(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -65,12 +64,7 @@ func (g *feedGaps) check(ctx context.Context, st State) error {
 		e.Pending = g.interrupted()
 	}
 	now := g.now.Load()
-	if missing > 0 {
-		if gone, err := g.f.gone(ctx); err == nil {
-			where := publicRanges(gone.Without(now.reg.Gone()).Within(gaps.Ranges{{First: st.First, Last: max(st.First, st.Last)}}))
-			e.Where = where[:min(len(where), gapsShown)]
-		}
-	}
+	e.Where = publicRanges(where[:min(len(where), gapsShown)])
 	err = errors.Join(now.broken, g.unreadable(ctx))
 	if e.Missing+e.Pending > 0 {
 		err = errors.Join(e, err)

@@ -41,8 +41,9 @@ type feedGaps struct {
 type knownGaps struct {
 	*gaps.Index
 	reg      gaps.Register
-	revision uint64 // of the record
-	broken   error  // the record can't be read
+	data     string // of the record, at a revision
+	revision uint64
+	broken   error // the record can't be read
 }
 
 // gapsFresh is how old what is known of the register may be before it is asked
@@ -77,21 +78,60 @@ func (g *feedGaps) count(first, last uint64) (covered, pending uint64) {
 // missing is how many messages that a stream in this state should have are
 // neither there nor registered. It reads the register again before it says any.
 func (g *feedGaps) missing(ctx context.Context, st State) (uint64, error) {
-	missing := func() uint64 {
-		if st.First > st.Last {
-			return 0
-		}
+	n, _, err := g.unregistered(ctx, st)
+	return n, err
+}
+
+// unregistered is missing, with where they are missed as far as the server can
+// say.
+func (g *feedGaps) unregistered(ctx context.Context, st State) (n uint64, where gaps.Ranges, err error) {
+	if g.agrees(st) {
+		return 0, nil, nil
+	}
+	// What is gone, before what is registered as such: an erasure in between is
+	// in the register already.
+	gone, first, unsure := g.f.gone(ctx)
+	if err := g.refresh(ctx); err != nil {
+		return 0, nil, err
+	}
+	switch {
+	case g.agrees(st):
+		return 0, nil, nil
+	case unsure != nil:
 		covered, _ := g.count(st.First, st.Last)
 		should := st.Last - st.First + 1 - covered
-		return should - min(should, st.Messages)
+		return should - min(should, st.Messages), nil, nil
 	}
-	if missing() == 0 {
-		return 0, nil
+	g.correct(gone, st.Last)
+	if first = max(first, st.First); first <= st.Last {
+		where = gone.Within(gaps.Ranges{{First: first, Last: st.Last}}).Without(g.now.Load().reg.Gone())
 	}
-	if err := g.refresh(ctx); err != nil {
-		return 0, err
+	return where.Len(), where, nil
+}
+
+// agrees says whether the stream has as many messages as the register says.
+func (g *feedGaps) agrees(st State) bool {
+	if st.First > st.Last {
+		return true
 	}
-	return missing(), nil
+	covered, pending := g.count(st.First, st.Last)
+	return pending == 0 && st.Messages == st.Last-st.First+1-covered
+}
+
+// correct keeps from the count what is registered as gone, and is there: a log
+// that lost its end uses numbers again. In the register that stays.
+func (g *feedGaps) correct(gone gaps.Ranges, last uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now.Load()
+	there := now.reg.Gone().Without(gone).Without(now.reg.Pending()).Within(gaps.Ranges{{First: 1, Last: max(last, 1)}})
+	if len(there) == 0 {
+		return
+	}
+	g.f.log.opts.Logger.Warn().Str("feed", g.f.name).Uint64("first", there[0].First).Uint64("messages", there.Len()).Msg("eventlog: messages are there at positions that are registered as gaps")
+	next := *now
+	next.Index = now.reg.Less(there).Index()
+	g.now.Store(&next)
 }
 
 // open reads the register for the first time. Who may not read it does without.

@@ -227,8 +227,8 @@ func (s *modelEvents[T]) load(_ T, e entries, _ migration, clean bool) (done fun
 			ev := c.Event(i)
 			if h := handlerOf(s.n.handlers[c.Feed], ev); h != nil {
 				err = h(ev)
-			} else {
-				err = ev.Problem()
+			} else if err = ev.Problem(); s.n.passable(err) {
+				err = nil
 			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", ev.Position(), err)

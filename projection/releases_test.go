@@ -176,3 +176,32 @@ func TestOldInstancePassesNewTypes(t *testing.T) {
 		t.Errorf("without the policy, what passed over is used: %v, %+v", err, s.Recovery)
 	}
 }
+
+// A model that is saved as its events passes over one of an unknown type in a
+// commit that it handles, when it is live and when it is restored.
+func TestModelPassesUnknownTypes(t *testing.T) {
+	o := logtest.Options(t)
+	for round := range 3 {
+		log := must(eventlog.Open(t.Context(), o))(t)
+		f := must(log.Feed(t.Context(), "bank", kinds[0].typ))(t)
+		type counter struct{ n int }
+		m := projection.NewModel("count", func() *counter { return new(counter) }, projection.OnUnknown(projection.PassUnknown))
+		projection.OnModel(m, f, func(c *counter, _ eventlog.Event, _ kind0) error {
+			c.n++
+			return nil
+		})
+		rt := must(projection.Start(t.Context(), log, m))(t)
+		newer := must(eventlog.Open(t.Context(), eventlog.Options{App: o.App, Conn: log.Conn()}))(t)
+		g := must(newer.Feed(t.Context(), "bank", kinds[0].typ, kinds[1].typ))(t)
+		at := must(g.Append(t.Context(), "k", eventlog.ExpectAny, kind0{}, kind1{}, kind0{}))(t)
+		wait(t, rt, at)
+		n := 0
+		m.View(func(c *counter) { n = c.n })
+		if s := status(t, rt, "count"); n != 2*(round+1) || m.Err() != nil || round > 0 && s.Recovery.Source != projection.FromSnapshot {
+			t.Errorf("round %d: %d, %v, %+v", round, n, m.Err(), s.Recovery)
+		}
+		if err := errors.Join(rt.Close(), newer.Close(), log.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

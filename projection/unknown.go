@@ -39,10 +39,15 @@ func OnUnknown(p UnknownPolicy) TableOption {
 	})
 }
 
-// pass says whether an event without a handler is passed over, although there
-// is a problem with it.
+// passable says whether an event without a handler is passed over, although
+// there is a problem with it.
+func (n *node) passable(problem error) bool {
+	return n.passes && errors.Is(problem, eventlog.ErrUnknownType)
+}
+
+// pass is passable, and counts.
 func (n *node) pass(problem error) bool {
-	if !n.passes || !errors.Is(problem, eventlog.ErrUnknownType) {
+	if !n.passable(problem) {
 		return false
 	}
 	n.unknown.Add(1)

@@ -130,6 +130,15 @@ func (r Register) Settle(gone Ranges) Register {
 	return r.tidy()
 }
 
+// Less is the register without positions, whatever is registered of them.
+func (r Register) Less(gone Ranges) Register {
+	r.Entries = slices.Clone(r.Entries)
+	for i := range r.Entries {
+		r.Entries[i] = r.Entries[i].less(gone)
+	}
+	return r.tidy()
+}
+
 // mergedReason is that of an entry that stands for others, which took too much
 // room.
 const mergedReason = "several entries at the beginning of the log"
