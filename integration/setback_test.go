@@ -409,7 +409,7 @@ func (r *setBackRun) judgeFollower(ctx context.Context, records []record) {
 		ids := r.seen.all()
 		select {
 		case <-r.seen.ended:
-			if !errors.Is(r.seen.err, eventlog.ErrLostTail) {
+			if !errors.Is(r.seen.err, eventlog.ErrLostTail) && !errors.Is(r.seen.err, eventlog.ErrUnavailable) {
 				r.t.Errorf("a follower of %s ended with %v", r.name, r.seen.err)
 			}
 			r.found["error, follower"]++
