@@ -23,6 +23,9 @@ const (
 	// flipGrace how long after its context's end it may take to return.
 	flipPatience = 20 * time.Second
 	flipGrace    = 5 * time.Second
+	// flipClosing is how long closing may take: it has no context, and bounds of
+	// its own, one after another, for the last snapshots and for the server.
+	flipClosing = 90 * time.Second
 	// flipMemory is the address space of a process that reads a damaged store.
 	flipMemory = 6 << 30
 )
@@ -103,9 +106,13 @@ func (c *flipChecker) run() {
 // step runs one way of reading within its time, and prints what it found. A
 // call that doesn't return ends the process, with all stacks.
 func (c *flipChecker) step(name string, do func(context.Context) error) bool {
-	ctx, cancel := context.WithTimeout(c.ctx, flipPatience)
+	patience := flipPatience
+	if name == "close" {
+		patience = flipClosing
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
 	defer cancel()
-	stuck := time.AfterFunc(flipPatience+flipGrace, func() {
+	stuck := time.AfterFunc(patience+flipGrace, func() {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		c.print(flipFinding{name, flipWait, "it doesn't return after its context's end"})

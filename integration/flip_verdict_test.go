@@ -39,7 +39,7 @@ var flipKinds = []flipKind{flipRight, flipLoud, flipServerPanic, flipUntyped, fl
 var flipClasses = []error{
 	eventlog.ErrUnknownType, eventlog.ErrUnavailable, eventlog.ErrRefused, eventlog.ErrTrimmed, eventlog.ErrLostTail,
 	eventlog.ErrGap, eventlog.ErrCorrupt, eventlog.ErrForeign, eventlog.ErrUnsafe, eventlog.ErrMissing, eventlog.ErrRecreated,
-	eventlog.ErrConflict, eventlog.ErrAmbiguous, eventlog.ErrInUse,
+	eventlog.ErrConflict, eventlog.ErrAmbiguous, eventlog.ErrInUse, eventlog.ErrStuck,
 	projection.ErrStopped, projection.ErrAhead, projection.ErrDiverged, projection.ErrUnverified, projection.ErrNotReady,
 	snapshot.ErrCorrupt, snapshot.ErrUnknownFormat, snapshot.ErrNotFound, snapshot.ErrConflict, snapshot.ErrStaleBase, snapshot.ErrFenced,
 	lease.ErrCorrupt, lease.ErrHeld, lease.ErrLost,
