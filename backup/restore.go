@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/grace"
 	"github.com/tidemark-es/tidemark/internal/kv"
 	"github.com/tidemark-es/tidemark/snapshot"
 )
@@ -70,7 +71,7 @@ func (r *restoring) run(ctx context.Context) error {
 		return err
 	}
 	// All stands; that it says so is no more interrupted.
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	last, cancel := grace.After(ctx, patience)
 	defer cancel()
 	return r.log.JetStream().DeleteKeyValue(last, r.m.App+"_"+markerBucket)
 }

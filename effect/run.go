@@ -10,6 +10,8 @@ import (
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/projection"
+
+	"github.com/tidemark-es/tidemark/internal/grace"
 )
 
 // Effect is what is to be carried out.
@@ -151,7 +153,7 @@ func (r *runner[I]) run(ctx context.Context) error {
 		r.last = max(r.last, (<-r.results).at)
 	}
 	if r.lease.Valid() {
-		fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTimeout)
+		fctx, cancel := grace.After(ctx, finalTimeout)
 		defer cancel()
 		// Else what has just ended would be pending still. Where the projection
 		// has ended, that has to do.

@@ -62,7 +62,7 @@ func (l *Log) connect(ctx context.Context) error {
 	if l.embedded == nil { // else they are what the server that listens asks others for
 		opts = append(opts, auth...)
 	}
-	opts = append(opts, o.NATS...)
+	opts = append(append(opts, o.NATS...), unblock)
 	if l.nc, err = dial(ctx, url, opts); err != nil {
 		return connectError(ctx, url, err)
 	}

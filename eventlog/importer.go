@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tidemark-es/tidemark/internal/grace"
 )
 
 // importer is an import under way. All of it belongs to one goroutine, except
@@ -87,14 +89,14 @@ func (im *importer) run(ctx context.Context, in *inlet) error {
 		}
 	}
 	if err != nil && im.plain != nil {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), im.f.log.opts.RequestTimeout)
+		last, cancel := grace.After(ctx, im.f.log.opts.RequestTimeout)
 		defer cancel()
 		_ = im.flushPlain(last)
 	}
 	if err != nil && im.batch != nil {
 		// Find out what of the batch is in, for the result's sake.
 		im.pending = im.pending[:im.sent]
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), im.f.log.opts.RequestTimeout)
+		last, cancel := grace.After(ctx, im.f.log.opts.RequestTimeout)
 		defer cancel()
 		_ = im.endBatch(last)
 	}

@@ -191,6 +191,11 @@ func (f *Feed) dialSecond(url string) (*nats.Conn, error) {
 	}
 	o.Url, o.Servers = u.String(), nil
 	o.Name, o.Timeout = "tidemark-writer", leaderDial
+	if d, ours := o.CustomDialer.(*unblockedDialer); ours {
+		soon := *d
+		soon.timeout = leaderDial
+		o.CustomDialer = &soon
+	}
 	o.PingInterval, o.MaxPingsOut = pingEvery, 1
 	o.AllowReconnect, o.RetryOnFailedConnect = false, false
 	o.ConnectedCB, o.ReconnectedCB, o.ReconnectErrCB, o.DiscoveredServersCB, o.LameDuckModeHandler = nil, nil, nil, nil, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tidemark-es/tidemark/internal/grace"
 )
 
 const releaseTimeout = 2 * time.Second
@@ -22,7 +24,7 @@ func (m *Manager) Hold(ctx context.Context, name string, f func(ctx context.Cont
 		}
 		err = l.run(ctx, f)
 		lost := errors.Is(l.Err(), ErrLost)
-		rctx, done := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+		rctx, done := grace.After(ctx, releaseTimeout)
 		if err := l.Release(rctx); err != nil {
 			m.opts.Logger.Warn().Err(err).Str("lease", name).Msg("lease not released: the others wait until it expires")
 		}

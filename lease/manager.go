@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
+	"github.com/tidemark-es/tidemark/internal/grace"
 	"github.com/tidemark-es/tidemark/internal/kv"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -127,9 +128,11 @@ func (m *Manager) of(name string) *seen {
 // take writes the record; s.mu is held.
 func (m *Manager) take(ctx context.Context, name string, s *seen, r record, revision uint64) (*Lease, error) {
 	begun := time.Now()
-	// Not interrupted by ctx: a write whose outcome nobody looks at would keep
-	// the others waiting for its TTL.
-	revision, err := m.bucket.Swap(context.WithoutCancel(ctx), name, r.encode(), revision)
+	// Not interrupted at once by ctx: a write whose outcome nobody looks at would
+	// keep the others waiting for its TTL.
+	write, cancel := grace.After(ctx, m.opts.Timeout)
+	defer cancel()
+	revision, err := m.bucket.Swap(write, name, r.encode(), revision)
 	if errors.Is(err, kv.ErrMoved) {
 		return nil, &HeldError{Name: name, Owner: "another process, just now", Epoch: r.Epoch, Wait: m.opts.heartbeat()}
 	}

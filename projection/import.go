@@ -9,6 +9,8 @@ import (
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
+
+	"github.com/tidemark-es/tidemark/internal/grace"
 )
 
 // importer is a store that takes snapshots over from a peer.
@@ -89,7 +91,7 @@ func (u *unit) importFrom(ctx context.Context, from snapshot.Peer, o ImportOptio
 			return r, fmt.Errorf("projection: import into unit %q: %w", u.name, err)
 		}
 		defer func() {
-			free, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+			free, cancel := grace.After(ctx, releaseTimeout)
 			defer cancel()
 			err = errors.Join(err, l.Release(free))
 		}()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/tidemark-es/tidemark/internal/grace"
 )
 
 // commit makes m the newest manifest: it waits for the chunks, writes the
@@ -60,7 +62,7 @@ func (s *Store) moveHead(ctx context.Context, h headState, id ID) (headState, er
 // resolve finds out how a failed move of the head ended, also where the caller
 // has given up meanwhile: the answer may be lost and the write not.
 func (s *Store) resolve(ctx context.Context, before headState, id ID, cause error) (headState, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timeout)
+	ctx, cancel := grace.After(ctx, s.opts.Timeout)
 	defer cancel()
 	now, err := s.readHead(ctx, before.unit)
 	switch {
