@@ -235,13 +235,14 @@ var otherCalls = map[string]Call{
 	"effect.Outbox.Run": func(ctx context.Context, e *Env) error {
 		return e.Outbox.Run(ctx, func(ctx context.Context, _ effect.Effect[string]) error { <-ctx.Done(); return ctx.Err() }, effect.Options{})
 	},
-	"effect.Outbox.Retry":   func(ctx context.Context, e *Env) error { return e.Outbox.Retry(ctx, "none", "me") },
-	"effect.Outbox.Drop":    func(ctx context.Context, e *Env) error { return e.Outbox.Drop(ctx, "none", "me") },
-	"effect.Outbox.Orphans": func(ctx context.Context, e *Env) error { return result(e.Outbox.Orphans(ctx)) },
-	"process.New":           func(ctx context.Context, e *Env) error { return result(process.New[bool](ctx, e.Log, "others", 1)) },
-	"process.Manager.Run":   func(ctx context.Context, e *Env) error { return e.Process.Run(ctx, effect.Options{}) },
-	"process.Manager.Retry": func(ctx context.Context, e *Env) error { return e.Process.Retry(ctx, "none", "me") },
-	"process.Manager.Drop":  func(ctx context.Context, e *Env) error { return e.Process.Drop(ctx, "none", "me") },
+	"effect.Outbox.Retry":     func(ctx context.Context, e *Env) error { return e.Outbox.Retry(ctx, "none", "me") },
+	"effect.Outbox.Drop":      func(ctx context.Context, e *Env) error { return e.Outbox.Drop(ctx, "none", "me") },
+	"effect.Outbox.Orphans":   func(ctx context.Context, e *Env) error { return result(e.Outbox.Orphans(ctx)) },
+	"process.New":             func(ctx context.Context, e *Env) error { return result(process.New[bool](ctx, e.Log, "others", 1)) },
+	"process.Manager.Orphans": func(ctx context.Context, e *Env) error { return result(e.Process.Orphans(ctx)) },
+	"process.Manager.Run":     func(ctx context.Context, e *Env) error { return e.Process.Run(ctx, effect.Options{}) },
+	"process.Manager.Retry":   func(ctx context.Context, e *Env) error { return e.Process.Retry(ctx, "none", "me") },
+	"process.Manager.Drop":    func(ctx context.Context, e *Env) error { return e.Process.Drop(ctx, "none", "me") },
 	"command.Decider.Do": func(ctx context.Context, e *Env) error {
 		return result(e.Decider.Do(ctx, "k1", func(int) ([]any, error) { return []any{Happened{1}}, nil }))
 	},
