@@ -60,7 +60,7 @@ func (t *txn) conditions(ctx context.Context, examine bool) (verdict, err error)
 		if !examine || !e.exact || (i == 0 && t.natural) {
 			continue
 		}
-		m, ok, err := t.f.get(ctx, getRequest{LastFor: p.msg.subject})
+		m, ok, err := t.f.headOf(ctx, p.msg.subject)
 		if err != nil {
 			return nil, err
 		}

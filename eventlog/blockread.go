@@ -31,17 +31,12 @@ const (
 //
 // The files say nothing about what is valid in them, so the leader does: st is
 // the stream's state, of which nothing is missing inside, head the key's last
-// message, and how many the key has is asked for. What is found is returned
-// only if each record has its checksum, there are as many as that, ascending,
+// message, and want how many it has. What is found is returned only if each record has its checksum, there are as many as that, ascending,
 // from st.First on, and the last one is head. Everything else (what isn't
 // written yet, trimmed or replaced meanwhile, encrypted, compressed, damaged,
 // of another version of the server) is nil, and the server is asked.
-func (f *Feed) keyFromBlocks(ctx context.Context, head *message, st State) []message {
+func (f *Feed) keyFromBlocks(ctx context.Context, head *message, want int, st State) []message {
 	if f.log.embedded == nil || f.adopted != nil {
-		return nil
-	}
-	want, err := f.countOf(ctx, head.subject)
-	if err != nil || want == 0 {
 		return nil
 	}
 	if want == 1 {

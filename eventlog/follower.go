@@ -76,8 +76,16 @@ func (s *follower) beginKey(ctx context.Context, last uint64) (err error) {
 	if err != nil || !ok || head.seq <= s.at {
 		return err
 	}
+	st, err := s.f.rangeCheck(ctx, s.at, true)
+	if err == nil {
+		err = s.f.recognise(ctx, s.m.known, st)
+	}
+	if err != nil {
+		return err
+	}
 	s.head = head.seq
-	return s.openOwn(ctx, s.head)
+	s.own, err = s.f.openKey(ctx, s.at, head, s.head, st)
+	return err
 }
 
 // openOwn reads behind s.at, up to last and beyond. Few followers that catch

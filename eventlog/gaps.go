@@ -177,7 +177,9 @@ func (f *Feed) passable(ctx context.Context, seq uint64, force bool) (p timefram
 // AcceptGap registers the positions from first to last at which messages are
 // missing, and returns how many that are: so many events are lost, and readers
 // go past them. It is for what can't be restored, and for what somebody has
-// purged by hand. first 0 is where the log begins, last 0 where it ends;
+// purged by hand; between a first and a last that are given (4,096 positions at
+// most) also for damaged messages that the server still counts and can't read.
+// first 0 is where the log begins, last 0 where it ends;
 // positions before the log's beginning were trimmed, and count only where first
 // names them: then a projection that is built anew goes past them, too.
 //
@@ -204,12 +206,41 @@ func (f *Feed) AcceptGap(ctx context.Context, why Note, first, last uint64) (acc
 	}
 	within := gaps.Range{First: cmp.Or(first, st.First), Last: min(cmp.Or(last, math.MaxUint64), st.Last)}
 	if within.First <= within.Last {
+		if first > 0 && last > 0 {
+			damaged, err := f.damaged(ctx, within, gone)
+			if err != nil {
+				return 0, err
+			}
+			gone = gone.Union(damaged)
+		}
 		e.Ranges = gaps.Ranges{within}.Within(gone).Without(f.gaps.now.Load().reg.Gone())
 	}
 	if accepted = e.Ranges.Len(); accepted == 0 {
 		return 0, fmt.Errorf("eventlog: accept a gap of feed %q from %d to %d: %w: nothing is missing there that isn't registered", f.name, within.First, within.Last, ErrInvalid)
 	}
 	return accepted, f.gaps.change(ctx, func(r gaps.Register) (gaps.Register, error) { return r.Add(e), nil })
+}
+
+// probedAtMost bounds how many positions AcceptGap asks for one by one.
+const probedAtMost = 4096
+
+// damaged are the positions within a range at which the stream counts a message
+// and can't read it. Each is asked for, so only a range that somebody has named
+// is looked through.
+func (f *Feed) damaged(ctx context.Context, within gaps.Range, gone gaps.Ranges) (gaps.Ranges, error) {
+	var found []uint64
+	for _, r := range (gaps.Ranges{within}).Without(gone) {
+		for seq := r.First; seq <= r.Last && seq-within.First < probedAtMost; seq++ {
+			_, ok, err := f.get(ctx, getRequest{Seq: seq})
+			if err != nil && !errors.Is(err, ErrCorrupt) {
+				return nil, err
+			}
+			if err == nil && !ok {
+				found = append(found, seq)
+			}
+		}
+	}
+	return gaps.RangesOf(found...), nil
 }
 
 // gone asks the leader for all positions up to the last one that hold no

@@ -134,6 +134,17 @@ func (g *feedGaps) correct(gone gaps.Ranges, last uint64) {
 	g.now.Store(&next)
 }
 
+// counted is how many positions are registered as lost, of which the stream
+// still counts the messages: it can't read them, and doesn't know it.
+func (g *feedGaps) counted(st State) uint64 {
+	if st.First > st.Last {
+		return 0
+	}
+	covered, _ := g.count(st.First, st.Last)
+	there := covered + st.Messages
+	return there - min(there, st.Last-st.First+1)
+}
+
 // open reads the register for the first time. Who may not read it does without.
 func (g *feedGaps) open(ctx context.Context) error {
 	err := g.refresh(ctx)

@@ -137,7 +137,7 @@ func (f *Feed) findID(ctx context.Context, key, id string, after uint64) (head, 
 	if err := f.intact(); err != nil {
 		return 0, 0, false, err
 	}
-	m, any, err := f.get(ctx, getRequest{LastFor: subject})
+	m, any, err := f.headOf(ctx, subject)
 	if err != nil {
 		return 0, 0, false, err
 	}

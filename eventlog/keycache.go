@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"container/list"
-	"context"
 	"sync"
 )
 
@@ -25,12 +24,15 @@ type keyCache struct {
 	order *list.List               // the one that was used last in front
 }
 
-// keyHistory is all of a key's messages in (from, head.seq]. It never changes.
+// keyHistory is all of a key's messages up to head.seq, from the log's first one
+// on when it was read: the leader has confirmed their number. It never changes.
 type keyHistory struct {
 	subject string
-	from    uint64
 	head    mark
-	msgs    []message
+	first   uint64    // sequence of the key's first message
+	n       int       // messages
+	holes   holes     // of the stream then: where they are others, messages may be erased
+	msgs    []message // nil where they are too many to keep
 	size    int
 }
 
@@ -54,10 +56,6 @@ func (c *keyCache) put(h *keyHistory) {
 	for i := range h.msgs {
 		h.size += h.msgs[i].size()
 	}
-	if h.size > keyCacheEntry {
-		c.drop(h.subject)
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dropLocked(h.subject)
@@ -80,99 +78,6 @@ func (c *keyCache) dropLocked(subject string) {
 		delete(c.byKey, subject)
 	}
 }
-
-// openKey reads one key's history up to its head, which the leader has just
-// told, as the stream's state.
-func (f *Feed) openKey(ctx context.Context, after uint64, head message, end uint64, st State) (source, error) {
-	// Where something is missing inside, nobody can say what is still there.
-	whole := st.Messages == st.Last+1-st.First
-	k := &keyReader{f: f, subject: head.subject, after: after, from: after, head: markOf(&head)}
-	if have := f.keys.get(k.subject); have != nil && whole && have.from <= after && have.head.seq <= head.seq {
-		var err error
-		if have.head.seq < head.seq {
-			err = f.recognise(ctx, have.head, st)
-		} else if have.head != k.head {
-			err = errMissed
-		}
-		if err == nil {
-			k.from, k.cached = have.from, have.msgs
-			k.got = append(k.got, have.msgs...)
-			for len(k.cached) > 0 && k.cached[0].seq <= after {
-				k.cached = k.cached[1:]
-			}
-			after = have.head.seq
-		} else {
-			f.keys.drop(k.subject)
-		}
-	}
-	// All of it, and nothing of it known.
-	if whole && end == head.seq && after < st.First && k.got == nil {
-		if msgs := f.keyFromBlocks(ctx, &head, st); msgs != nil {
-			k.cached = msgs
-			f.keys.put(&keyHistory{subject: k.subject, from: k.from, head: k.head, msgs: msgs})
-			after = head.seq
-		}
-	}
-	k.keep = whole && end == head.seq && after < head.seq
-	k.rest = f.openStored(after, mark{}, end, k.subject, true)
-	return k, nil
-}
-
-// keyReader is a source: what is known, and then the rest, which it keeps.
-type keyReader struct {
-	f       *Feed
-	subject string
-	after   uint64 // the reader wants what comes behind
-	from    uint64
-	head    mark
-	cached  []message // not yet returned
-	rest    source
-	keep    bool      // the history is to be kept when it is complete
-	got     []message // of it
-	size    int
-}
-
-func (k *keyReader) next(ctx context.Context) ([]message, error) {
-	if msgs := k.cached; len(msgs) > 0 {
-		k.cached = nil
-		return cloneMessages(msgs), nil
-	}
-	for {
-		msgs, err := k.rest.next(ctx)
-		if err != nil || len(msgs) == 0 {
-			return nil, err
-		}
-		if k.keep {
-			k.note(msgs)
-		}
-		for len(msgs) > 0 && msgs[0].seq <= k.after {
-			msgs = msgs[1:]
-		}
-		if len(msgs) > 0 {
-			return msgs, nil
-		}
-	}
-}
-
-// note collects the history, and keeps it when it is complete.
-func (k *keyReader) note(msgs []message) {
-	for _, m := range cloneMessages(msgs) {
-		if m.seq <= k.head.seq {
-			k.size += m.size()
-			k.got = append(k.got, m)
-		}
-	}
-	n := len(k.got)
-	if n == 0 || (k.size <= keyCacheEntry && k.got[n-1].seq < k.head.seq) {
-		return
-	}
-	if k.size <= keyCacheEntry && markOf(&k.got[n-1]) == k.head {
-		k.f.keys.put(&keyHistory{subject: k.subject, from: k.from, head: k.head, msgs: k.got})
-	}
-	k.keep, k.got = false, nil
-}
-
-func (k *keyReader) close() { k.rest.close() }
 
 // cloneMessages copies messages into one piece of memory, where they last.
 func cloneMessages(msgs []message) []message {

@@ -101,7 +101,8 @@ func TestKeyHistoryProperty(t *testing.T) {
 	})
 }
 
-// What an operator erased isn't read from memory.
+// What an operator purged by hand isn't read from memory: it is an error, until
+// it is registered.
 func TestKeyHistoryErased(t *testing.T) {
 	ctx := logtest.Context(t)
 	f := accounts(t, logtest.Fresh(t))
@@ -118,6 +119,15 @@ func TestKeyHistoryErased(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := jsStream(t, f).Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeKeep(1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"k", "other"} {
+		got, err := seqs(ctx, f, eventlog.OfKey(key))
+		if wantErr(t, err, eventlog.ErrGap, "4 messages"); len(got) > 0 {
+			t.Errorf("%s: %v", key, got)
+		}
+	}
+	if _, err := f.AcceptGap(ctx, eventlog.Note{Reason: "purged by hand", By: "test"}, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := seqs(ctx, f, eventlog.OfKey("k")); err != nil || !slices.Equal(got, []uint64{6}) {

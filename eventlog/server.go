@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -350,7 +351,11 @@ func (f *Feed) lookup(ctx context.Context, req getRequest) (c Commit, ok bool, e
 	if err := f.intact(); err != nil {
 		return c, false, err
 	}
-	m, ok, err := f.get(ctx, req)
+	ask := f.get
+	if req.LastFor != "" && !strings.ContainsAny(req.LastFor, "*>") {
+		ask = func(ctx context.Context, req getRequest) (message, bool, error) { return f.headOf(ctx, req.LastFor) }
+	}
+	m, ok, err := ask(ctx, req)
 	if err != nil || !ok || f.isMarker(&m) {
 		return c, false, err
 	}

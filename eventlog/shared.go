@@ -88,7 +88,7 @@ func (f *Feed) lastOf(ctx context.Context, subject string) (m message, ok bool, 
 		return m, false, err
 	}
 	defer done()
-	return f.get(ctx, getRequest{LastFor: subject})
+	return f.headOf(ctx, subject)
 }
 
 // await waits for a moment, or for the context.

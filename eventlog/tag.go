@@ -93,7 +93,7 @@ func (f *Feed) readTag(ctx context.Context, subject string) (head, last uint64, 
 	if err := f.intact(); err != nil {
 		return 0, 0, err
 	}
-	m, ok, err := f.get(ctx, getRequest{LastFor: subject})
+	m, ok, err := f.headOf(ctx, subject)
 	if err != nil || !ok {
 		return 0, 0, err
 	}

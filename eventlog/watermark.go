@@ -213,6 +213,9 @@ func (w *watermark) check(ctx context.Context, reload bool) error {
 	}
 	if j.Verdict != highwater.Lost {
 		w.lost.Store(nil) // a backup was restored meanwhile
+		if seq := w.known.Seq(); j.Verdict == highwater.Unread && !w.f.gaps.covers(seq) {
+			return &GapsError{Feed: w.f.name, Missing: 1, Where: []SeqRange{{First: seq, Last: seq}}}
+		}
 		return nil
 	}
 	loss := w.loss(j, o)

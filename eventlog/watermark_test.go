@@ -242,9 +242,10 @@ func TestShorterWithoutLoss(t *testing.T) {
 
 	log = logtest.Open(t, o)
 	f = accounts(t, log)
-	if err := f.Check(ctx); err != nil {
-		t.Errorf("purged: %v", err)
+	if loss := lossOf(t, f); loss.From != 20 || loss.To != 20 || f.AcceptLoss(ctx, 20, 20) != nil || f.Check(ctx) != nil {
+		t.Errorf("purged: %+v, %v", loss, f.Check(ctx))
 	}
+	put(t, f, "a", 1)
 	if err := log.JetStream().DeleteStream(ctx, f.Stream()); err != nil {
 		t.Fatal(err)
 	}

@@ -81,12 +81,13 @@ const (
 	// Foreign: the mark is of another incarnation, and says nothing.
 	Foreign Verdict = iota
 	// Holds: the log goes as far as the mark, with the same message there; or
-	// it was trimmed beyond it.
+	// it was trimmed beyond it, and has a later one.
 	Holds
 	// Unread: the log goes as far as the mark, and the message there isn't to
 	// be had: it was erased, or is damaged.
 	Unread
-	// Lost: the log ends before the mark, or has another message there.
+	// Lost: the log ends before the mark, has another message there, or holds
+	// nothing at all.
 	Lost
 )
 
@@ -125,6 +126,9 @@ func (m Mark) Judge(o timeframe.Observed) Judgement {
 		default:
 			j.Reason = fmt.Sprintf("it goes to %d, and has other messages after %d", o.Last, f.CommonSeq)
 		}
+		return j
+	case seq > 0 && o.First > o.Last:
+		j.Verdict, j.From, j.To, j.Reason = Lost, seq, seq, "it holds nothing, and trimming leaves the last message"
 		return j
 	case f.Verdict == timeframe.Unverifiable && o.First <= seq:
 		j.Verdict = Unread

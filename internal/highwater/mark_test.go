@@ -130,7 +130,7 @@ func TestJudgeAgainstAPlainCopy(t *testing.T) {
 		keep := rapid.IntRange(0, len(w.prints)).Draw(t, "keep")
 		w.prints = w.prints[:keep]
 		grow(rapid.IntRange(0, 20).Draw(t, "after"))
-		w.first = uint64(rapid.IntRange(1, len(w.prints)+1).Draw(t, "first"))
+		w.first = uint64(rapid.IntRange(1, max(1, len(w.prints))).Draw(t, "first"))
 		j := m.Judge(w.observed(m.Seqs()...))
 		whole := keep == len(sure)
 		trimmed := w.first > m.Seq()
@@ -164,6 +164,18 @@ func known(m Mark, keep int, w *world) bool {
 		}
 	}
 	return len(w.prints) >= int(m.Seq())
+}
+
+// A log that holds nothing is no trimmed one.
+func TestJudgeEmptied(t *testing.T) {
+	m := Mark{}.Advance("acc", "inc", timeframe.Anchor{Seq: 5}, 5)
+	j := m.Judge(timeframe.Observed{Exists: true, Incarnation: "inc", First: 6, Last: 5})
+	if j.Verdict != Lost || j.From != 5 || j.To != 5 {
+		t.Errorf("%+v", j)
+	}
+	if m = m.Accept(j.From-1, timeframe.Anchor{}); m.Seq() != 0 {
+		t.Errorf("accepted: %+v", m)
+	}
 }
 
 // What was acknowledged and not known to be on the disk is counted, and is no
