@@ -130,7 +130,7 @@ func aimed(t *testing.T, rnd *rand.Rand, block string) int {
 		starts = append(starts, at)
 	}
 	i := rnd.IntN(len(starts) - 1)
-	return starts[i] + 4 + rnd.IntN(starts[i+1]-starts[i]-4)
+	return starts[i] + 12 + rnd.IntN(starts[i+1]-starts[i]-12)
 }
 
 // Whole records that aren't where they belong: two of a key change places, and a
