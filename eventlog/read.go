@@ -42,12 +42,12 @@ func AfterMessage(m timeframe.Anchor) ReadOption {
 // sequence isn't there yet, unless Follow is given too.
 func Until(seq uint64) ReadOption { return func(c *readConfig) { c.until = seq } }
 
-// OfKey reads the commits of one key alone, all of those that the leader counts, or
-// an ErrGap. A key that was not read lately is read from the log's beginning for
-// that, also with After. What the log lost by trimming
-// shows when reading starts; a commit of the key that is trimmed before a
-// follower has reached it isn't missed. Two keys are an ErrInvalid: a reader
-// reads one, or all.
+// OfKey reads the commits of one key alone: all of those that the leader counts,
+// or it ends with an ErrGap. A key that was not read lately is read from the
+// log's beginning for that, also with After. What the log lost by trimming shows
+// when reading starts; a commit of the key that is trimmed before a follower has
+// reached it isn't missed. Two keys are an ErrInvalid: a reader reads one, or
+// all.
 func OfKey(key string) ReadOption {
 	return func(c *readConfig) {
 		c.twice = c.twice || c.keyed && c.key != key
