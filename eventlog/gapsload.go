@@ -102,7 +102,9 @@ func (g *feedGaps) unregistered(ctx context.Context, st State) (n uint64, where 
 		should := st.Last - st.First + 1 - covered
 		return should - min(should, st.Messages), nil, nil
 	}
-	g.correct(gone, st.Last)
+	if err := g.correct(ctx, gone, st.Last); err != nil {
+		return 0, nil, err
+	}
 	if first = max(first, st.First); first <= st.Last {
 		where = gone.Within(gaps.Ranges{{First: first, Last: st.Last}}).Without(g.now.Load().reg.Gone())
 	}
@@ -119,19 +121,28 @@ func (g *feedGaps) agrees(st State) bool {
 }
 
 // correct keeps from the count what is registered as gone, and is there: a log
-// that lost its end uses numbers again. In the register that stays.
-func (g *feedGaps) correct(gone gaps.Ranges, last uint64) {
+// that lost its end uses numbers again. In the register that stays. A damaged
+// message that the server only counts isn't there.
+func (g *feedGaps) correct(ctx context.Context, gone gaps.Ranges, last uint64) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now.Load()
 	there := now.reg.Gone().Without(gone).Without(now.reg.Pending()).Within(gaps.Ranges{{First: 1, Last: max(last, 1)}})
+	for _, r := range there {
+		damaged, err := g.f.damaged(ctx, r, nil)
+		if err != nil {
+			return err
+		}
+		there = there.Without(damaged)
+	}
 	if len(there) == 0 {
-		return
+		return nil
 	}
 	g.f.log.opts.Logger.Warn().Str("feed", g.f.name).Uint64("first", there[0].First).Uint64("messages", there.Len()).Msg("eventlog: messages are there at positions that are registered as gaps")
 	next := *now
 	next.Index = now.reg.Less(there).Index()
 	g.now.Store(&next)
+	return nil
 }
 
 // counted is how many positions are registered as lost, of which the stream

@@ -185,6 +185,12 @@ func TestKeyGoesPastARegisteredGap(t *testing.T) {
 			t.Fatalf("%v, %v", got, err)
 		}
 	}
+	if got, err := seqs(ctx, f); err != nil || !slices.Equal(got, append(span(1, 20), span(22, 60)...)) {
+		t.Errorf("all: %v, %v", got, err)
+	}
+	if err := f.Check(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // A key that is too large to keep is counted once: later reads count on.
