@@ -127,7 +127,8 @@ func (s *leaderSource) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !s.begun || st.term != s.term {
+	// A leadership that doesn't say since when it is may be another one.
+	if !s.begun || st.term != s.term || st.term.since == 0 {
 		if err := s.f.recognise(ctx, s.known, st); err != nil {
 			return err
 		}
