@@ -39,7 +39,8 @@ import (
 //
 // Errors: ErrInvalid (no Reason; the feed's last message would go: append
 // another one first); ErrInvalidKey; ErrReadOnly; ErrGap (the key's messages
-// can't all be read); ErrRefused where the stream denies it or the register is
+// can't all be read, or messages are missing that aren't registered: AcceptGap
+// first); ErrRefused where the stream denies it or the register is
 // full; ErrMissing, ErrRecreated, ErrDenied, ErrUnavailable, ErrCorrupt.
 func (f *Feed) Erase(ctx context.Context, why Note, key string, upTo uint64) (erased uint64, err error) {
 	e, err := f.entry("erase", gaps.Erased, why)
@@ -112,6 +113,14 @@ func (f *Feed) erase(ctx context.Context, e gaps.Entry, subject string, upTo uin
 		return 0, barred
 	}
 	if err != nil {
+		return 0, err
+	}
+	// What is missing and isn't registered would look trimmed where all before it
+	// is erased: then nobody would be told any more.
+	if missing, where, err := f.gaps.unregistered(ctx, st); err != nil || missing > 0 {
+		if err == nil {
+			err = &GapsError{Feed: f.name, Missing: missing, Where: publicRanges(where[:min(len(where), gapsShown)])}
+		}
 		return 0, err
 	}
 	seqs, prints, err := f.erasable(ctx, subject, upTo)

@@ -81,30 +81,42 @@ func TestServerStuckInItsStart(t *testing.T) {
 			_, err = eventlog.Open(t.Context(), o)
 			wantErr(t, err, eventlog.ErrInUse, "hasn't ended yet")
 			close(b.release)
-			long := logtest.Context(t)
-			for {
-				log, err := eventlog.Open(long, o)
-				if err == nil {
-					if err := log.Close(); err != nil {
-						t.Error(err)
-					}
-					return
-				}
-				wantErr(t, err, eventlog.ErrInUse)
-			}
+			untilFree(t, o)
 		})
+	}
+}
+
+// untilFree waits until a server that nobody waits for has ended: then its
+// directory can be opened.
+func untilFree(t *testing.T, o eventlog.Options) {
+	t.Helper()
+	ctx := logtest.Context(t)
+	for {
+		log, err := eventlog.Open(ctx, o)
+		if err == nil {
+			if err := log.Close(); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		wantErr(t, err, eventlog.ErrInUse)
+		if t.Failed() {
+			return
+		}
 	}
 }
 
 // The same without a context's end: Options.StartTimeout.
 func TestStartTimeout(t *testing.T) {
 	b := newBlockedServer("Starting JetStream")
-	defer close(b.release)
 	o := b.options(t.TempDir())
-	o.StartTimeout = 50 * time.Millisecond
-	_, err := eventlog.Open(t.Context(), o)
+	bounded := o
+	bounded.StartTimeout = 50 * time.Millisecond
+	_, err := eventlog.Open(t.Context(), bounded)
 	wantErr(t, err, eventlog.ErrUnavailable)
 	wantErr(t, err, eventlog.ErrStuck)
+	close(b.release)
+	untilFree(t, o)
 }
 
 // A server that can't end: Close says so, and the directory stays locked, for
