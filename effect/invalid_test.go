@@ -61,6 +61,7 @@ func TestInvalid(t *testing.T) {
 func TestIntentsComeBack(t *testing.T) {
 	type hiddenMail struct{ to string }
 	type wrapped struct{ Mails []hiddenMail }
+	_ = hiddenMail{}.to
 	const want = "wrapped.Mails[].to is not exported"
 	log := logtest.Fresh(t)
 	if _, err := effect.New[wrapped](logtest.Context(t), log, "mails", 1); !errors.Is(err, effect.ErrInvalid) || !strings.Contains(err.Error(), want) {

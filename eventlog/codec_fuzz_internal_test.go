@@ -12,6 +12,11 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
+// Fields that nothing but a codec looks at.
+var (
+	_ = fuzzArray{}._msgpack
+)
+
 type (
 	fuzzBulky struct{ Space [64]int64 }
 	fuzzRow   struct {

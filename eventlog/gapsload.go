@@ -41,7 +41,6 @@ type feedGaps struct {
 type knownGaps struct {
 	*gaps.Index
 	reg      gaps.Register
-	data     string // of the record, at a revision
 	revision uint64
 	broken   error // the record can't be read
 }

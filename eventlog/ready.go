@@ -30,7 +30,7 @@ func (l *Log) awaitJetStream(ctx context.Context) error {
 			l.domain = info.Domain
 			return l.recentEnough()
 		}
-		class, hint := pingClass(err, waited)
+		hint, class := pingClass(err, waited)
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("eventlog: JetStream at %s doesn't answer: %w: %w", l.server(), ErrUnavailable, context.Cause(ctx))
@@ -46,21 +46,22 @@ func (l *Log) awaitJetStream(ctx context.Context) error {
 	}
 }
 
-// pingClass is the class of an error that stays, nil of one that may pass.
-func pingClass(err error, waited time.Duration) (class error, hint string) {
+// pingClass is the class of an error that stays, nil of one that may pass, and
+// what to do about it.
+func pingClass(err error, waited time.Duration) (hint string, class error) {
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return ErrNoJetStream, " (enable it for the account)"
+		return " (enable it for the account)", ErrNoJetStream
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled) && waited >= nobodyPatience:
-		return ErrNoJetStream, " (is the server started with -js, and Options.Domain right?)"
+		return " (is the server started with -js, and Options.Domain right?)", ErrNoJetStream
 	case errors.Is(err, ErrDenied), errors.Is(err, nats.ErrPermissionViolation):
-		return ErrDenied, ""
+		return "", ErrDenied
 	case errors.Is(err, nats.ErrConnectionClosed):
-		return ErrClosed, ""
+		return "", ErrClosed
 	case isAny(err, nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired):
-		return ErrUnauthorized, ""
+		return "", ErrUnauthorized
 	}
-	return nil, ""
+	return "", nil
 }
 
 // server names the server that the log is connected to.

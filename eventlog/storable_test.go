@@ -10,6 +10,12 @@ import (
 	"github.com/tidemark-es/tidemark/internal/logtest"
 )
 
+// Fields that nothing but a codec looks at.
+var (
+	_ = secret{}.cents
+	_ = onPurpose{}.cache
+)
+
 type (
 	secret    struct{ cents int64 }
 	orderLine struct{ Price secret }

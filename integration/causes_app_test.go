@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -209,9 +210,7 @@ func (b *buyers) done(ctx context.Context) map[int]bool {
 	b.t.Helper()
 	b.w.mu.Lock()
 	ids := make(map[string]int, len(b.w.ids))
-	for id, n := range b.w.ids {
-		ids[id] = n
-	}
+	maps.Copy(ids, b.w.ids)
 	b.w.mu.Unlock()
 	done := make(map[int]bool)
 	for e, err := range b.letters.Outcomes().Read(ctx) {

@@ -71,16 +71,17 @@ func runSuite(t *testing.T, binary, dir string, server *natstest.Server, skip st
 // skips are the tests that don't run on a server elsewhere, or not on one of
 // this release.
 func skips(t *testing.T, version string) string {
-	skip := ownServer
+	var skip strings.Builder
+	skip.WriteString(ownServer)
 	if version != "" {
 		_, minor := releaseNumber(t, version)
 		for below, tests := range lacking {
 			if minor < below {
-				skip += "|" + tests
+				skip.WriteString("|" + tests)
 			}
 		}
 	}
-	return "^Test(" + skip + ")$"
+	return "^Test(" + skip.String() + ")$"
 }
 
 // lacking are the tests of what releases below a minor version don't have, or

@@ -15,6 +15,7 @@ func TestStatesComeBack(t *testing.T) {
 		Paid bool
 		sent bool
 	}
+	_ = state{}.sent
 	const want = "state.sent is not exported"
 	if _, err := process.New[state](logtest.Context(t), logtest.Fresh(t), "shipping", 1); !errors.Is(err, process.ErrInvalid) || !strings.Contains(err.Error(), want) {
 		t.Errorf("New: %v", err)

@@ -248,7 +248,7 @@ func TestUpgradeFromPositions(t *testing.T) {
 				t.Errorf("sent after the loss: %q", last.sent)
 			}
 			all := map[string]int{}
-			for _, k := range strings.Fields("ada bob cy dee eve fay gus hal ida joe kay lee mo ned") {
+			for k := range strings.FieldsSeq("ada bob cy dee eve fay gus hal ida joe kay lee mo ned") {
 				all[k] = 1
 			}
 			if !maps.Equal(parcels, all) {

@@ -50,7 +50,7 @@ type release struct {
 
 // run starts the release over a log as a process of its own does, until it has
 // caught up, and saves.
-func (r release) run(t *testing.T, o eventlog.Options, feed string) (rows map[string]int64, err error, s projection.Status) {
+func (r release) run(t *testing.T, o eventlog.Options, feed string) (rows map[string]int64, s projection.Status, err error) {
 	t.Helper()
 	log := must(eventlog.Open(t.Context(), o))(t)
 	defer log.Close()
@@ -74,7 +74,7 @@ func (r release) run(t *testing.T, o eventlog.Options, feed string) (rows map[st
 	if err := rt.Close(); err != nil && !errors.Is(err, projection.ErrStopped) {
 		t.Fatal(err)
 	}
-	return rows, err, s
+	return rows, s, err
 }
 
 // fold is what the release makes of all events, from a state on that is good up
@@ -133,7 +133,7 @@ func TestReleasesProperty(t *testing.T) {
 					}
 				}
 			}
-			got, err, s := r.run(t, o, name)
+			got, s, err := r.run(t, o, name)
 			from, _ := s.Recovery.From.Get(name)
 			want, stops := r.fold(int(from), events...)
 			if !maps.Equal(got, want) || errors.Is(err, eventlog.ErrUnknownType) != stops {
@@ -155,7 +155,7 @@ func TestOldInstancePassesNewTypes(t *testing.T) {
 	appendKinds(t, f, 0, events...)
 	run := func(name string, r release, source projection.Source, unknown uint64) {
 		t.Helper()
-		got, err, s := r.run(t, o, "bank")
+		got, s, err := r.run(t, o, "bank")
 		if want, _ := r.fold(0, events...); !maps.Equal(got, want) || err != nil {
 			t.Errorf("%s: %v, %v; want %v", name, got, err, want)
 		}
@@ -164,7 +164,7 @@ func TestOldInstancePassesNewTypes(t *testing.T) {
 		}
 	}
 	old := release{knows: []int{0}, handles: []int{0}}
-	if _, err, _ := old.run(t, o, "bank"); !errors.Is(err, eventlog.ErrUnknownType) {
+	if _, _, err := old.run(t, o, "bank"); !errors.Is(err, eventlog.ErrUnknownType) {
 		t.Errorf("without the policy it goes on: %v", err)
 	}
 	old.unknown = projection.PassUnknown
@@ -172,7 +172,7 @@ func TestOldInstancePassesNewTypes(t *testing.T) {
 	run("new", release{knows: []int{0, 1}, handles: []int{0, 1}}, projection.FromReplay, 0)
 	run("old again", old, projection.FromSnapshot, 0) // its own
 	run("a later one", release{knows: []int{0, 1}, handles: []int{0}, unknown: projection.PassUnknown}, projection.FromSnapshot, 0)
-	if _, err, s := (release{knows: []int{0}, handles: []int{0}}).run(t, o, "bank"); !errors.Is(err, eventlog.ErrUnknownType) || s.Recovery.From.String() != "bank=2" {
+	if _, s, err := (release{knows: []int{0}, handles: []int{0}}).run(t, o, "bank"); !errors.Is(err, eventlog.ErrUnknownType) || s.Recovery.From.String() != "bank=2" {
 		t.Errorf("without the policy, what passed over is used: %v, %+v", err, s.Recovery)
 	}
 }

@@ -93,8 +93,8 @@ func drawInto(t *rapid.T, v reflect.Value) {
 			v.SetMapIndex(reflect.ValueOf(fmt.Sprint("k", i)), e)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			drawInto(t, v.Field(i))
+		for _, field := range v.Fields() {
+			drawInto(t, field)
 		}
 	}
 }
@@ -130,8 +130,8 @@ func textOf(v reflect.Value) string {
 		return "{" + s.String() + "}"
 	case reflect.Struct:
 		var all []string
-		for i := range v.NumField() {
-			all = append(all, textOf(v.Field(i)))
+		for _, field := range v.Fields() {
+			all = append(all, textOf(field))
 		}
 		return "{" + strings.Join(all, ",") + "}"
 	}

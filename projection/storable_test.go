@@ -12,6 +12,11 @@ import (
 	"github.com/tidemark-es/tidemark/projection"
 )
 
+// Fields that nothing but a codec looks at.
+var (
+	_ = hiddenRow{}.cents
+)
+
 type (
 	hiddenRow  struct{ cents int64 }
 	countedRow struct{ N atomic.Int64 }

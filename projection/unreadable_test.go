@@ -134,7 +134,7 @@ func TestStrayMessagesAndPolicies(t *testing.T) {
 				if then == projection.Stop {
 					want = map[string]int64{"a": 1, "b": 1, "stray": 1}
 				}
-				rt, adds, removes, parts = b.start(t, then)
+				_, adds, removes, parts = b.start(t, then)
 				equal(t, "adds", adds, want)
 				equal(t, "removes", removes, map[string]int64{"a": 1, "b": 1})
 				if err := errors.Join(adds.Err(), removes.Err(), parts.Err(), b.feed.Check(t.Context())); err != nil {

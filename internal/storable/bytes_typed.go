@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 )
 
 // dynamicSize is what a value in an interface, or an element of what a type
@@ -69,10 +70,8 @@ func (n *node) cost() int64 {
 // largest is the size of the largest element of a slice or a map, or of what a
 // pointer points to, in a type that decodes itself: it may make any of them.
 func largest(t reflect.Type, outer []reflect.Type) (size int64) {
-	for _, o := range outer {
-		if o == t {
-			return 0
-		}
+	if slices.Contains(outer, t) {
+		return 0
 	}
 	if len(outer) > 32 {
 		return 0

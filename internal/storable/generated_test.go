@@ -171,8 +171,8 @@ func numbers(key reflect.Value, n int) {
 			numbers(key.Index(i), n)
 		}
 	case reflect.Struct:
-		for i := range key.NumField() {
-			numbers(key.Field(i), n)
+		for _, field := range key.Fields() {
+			numbers(field, n)
 		}
 	}
 }

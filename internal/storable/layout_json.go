@@ -38,8 +38,8 @@ func jsonLayout(t reflect.Type) layout {
 				continue
 			}
 			visited[e.typ] = true
-			for i := range e.typ.NumField() {
-				next = l.addJSON(e, e.typ.Field(i), &found, next)
+			for field := range e.typ.Fields() {
+				next = l.addJSON(e, field, &found, next)
 			}
 		}
 		level = next

@@ -19,8 +19,7 @@ func msgpackLayout(t reflect.Type, outer []reflect.Type) layout {
 		return l
 	}
 	outer = append(outer, t)
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tag := tagparser.Parse(f.Tag.Get("msgpack"))
 		if f.Name == "_msgpack" {
 			l.array = tag.HasOption("as_array") || tag.HasOption("asArray")

@@ -70,6 +70,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		C    func()
 		D    []hidden
 	}
+	_, _ = bad{}.a, bad{}.b
 	if got := storable.Check(reflect.TypeFor[bad](), storable.MsgPack).Problems; len(got) != 4 {
 		t.Errorf("%d problems: %q", len(got), got)
 	}
@@ -98,10 +99,10 @@ func TestValues(t *testing.T) {
 		{onMsgPack | onJSON, &generic[any]{5}, "Value holds int in an interface"},
 		{onMsgPack | onJSON, &generic[map[string]any]{map[string]any{"a": []any{"b", int64(5)}}}, "Value[a][1] holds int64"},
 		{onMsgPack | onJSON, &generic[[]any]{[]any{point{1, 2}}}, "Value[0] holds storable_test.point"},
-		{onMsgPack | onJSON, &generic[any]{ptr("a")}, "holds *string"},
+		{onMsgPack | onJSON, &generic[any]{new("a")}, "holds *string"},
 		{onJSON, &generic[any]{float32(1)}, "float64"},
 		{onMsgPack, &embedsPointer{}, "embedsPointer.Base.ID is in a struct that is embedded by a nil pointer"},
-		{onMsgPack | onJSON, &generic[*[]int]{ptr([]int(nil))}, "pointer to a nil slice"},
+		{onMsgPack | onJSON, &generic[*[]int]{new([]int(nil))}, "pointer to a nil slice"},
 	} {
 		for _, rules := range c.on.rules() {
 			typ := reflect.TypeOf(c.value).Elem()

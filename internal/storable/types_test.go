@@ -16,6 +16,12 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
+// Fields that nothing but a codec looks at.
+var (
+	_ = array{}._msgpack
+	_ = withMu{}
+)
+
 // The types of the tests: each is a way to lose something, or a healthy one that
 // looks like it.
 type (
@@ -188,7 +194,7 @@ var refused = []struct {
 	{onMsgPack | onJSON, &embedsUnexportedPointer{&base{"a", "b"}}, "embedsUnexportedPointer.base"},
 	{onMsgPack | onJSON, &embedsScalar{"a"}, "embedsScalar.word"},
 	{onMsgPack | onJSON, &embedsTime{time.Unix(5, 0), "note"}, "Note is not stored"},
-	{onMsgPack | onJSON, ptr(instants(time.Unix(5, 0))), "instants.wall"},
+	{onMsgPack | onJSON, new(instants(time.Unix(5, 0))), "instants.wall"},
 	{onMsgPack | onJSON, &generic[atomic.Int64]{}, "atomic.Int64"},
 	{onMsgPack | onJSON, &generic[*bytes.Buffer]{bytes.NewBufferString("a")}, "bytes.Buffer"},
 	{onMsgPack | onJSON, &generic[*list.List]{filledList()}, "list.List"},
@@ -200,10 +206,10 @@ var refused = []struct {
 	{onMsgPack, &generic[uintptr]{1}, "can't be stored"},
 	{onMsgPack | onJSON, &generic[map[time.Time]int]{map[time.Time]int{time.Unix(5, 0).In(time.FixedZone("x", 60)): 1}}, "locations"},
 	{onMsgPack | onJSON, &generic[map[any]int]{map[any]int{5: 1}}, "other types"},
-	{onMsgPack | onJSON, &generic[map[*int]int]{map[*int]int{ptr(1): 1}}, "another process"},
+	{onMsgPack | onJSON, &generic[map[*int]int]{map[*int]int{new(1): 1}}, "another process"},
 	{onJSON, &generic[map[point]int]{map[point]int{{1, 2}: 3}}, "can't be a key in JSON"},
 	{onJSON, &generic[map[bool]int]{map[bool]int{true: 3}}, "can't be a key in JSON"},
-	{onMsgPack | onJSON, &generic[**int]{ptr((*int)(nil))}, "pointer to a ptr"},
+	{onMsgPack | onJSON, &generic[**int]{new((*int)(nil))}, "pointer to a ptr"},
 	{onMsgPack | onJSON, &generic[oneWay]{oneWay{"a"}}, "UnmarshalText"},
 	{onMsgPack | onJSON, &generic[otherWay]{5}, "MarshalText"},
 	{onMsgPack, &generic[mixed]{mixed{"a"}}, "mixed"},
@@ -231,8 +237,8 @@ var accepted = []struct {
 	{onMsgPack | onJSON, &ownTime{time.Unix(5, 0), "note"}},
 	{onMsgPack | onJSON, &tree{"a", []*tree{{Name: "b"}, {"c", []*tree{{Name: "d"}}}}}},
 	{onMsgPack | onJSON, &generic[[]tree]{[]tree{{Name: "b"}}}},
-	{onMsgPack | onJSON, ptr(int64(-5))},
-	{onMsgPack | onJSON, ptr("a")},
+	{onMsgPack | onJSON, new(int64(-5))},
+	{onMsgPack | onJSON, new("a")},
 	{onMsgPack | onJSON, &[]byte{1, 2}},
 	{onMsgPack | onJSON, &generic[[]octet]{[]octet{1, 2}}},
 	{onMsgPack | onJSON, &generic[[4]octet]{[4]octet{1, 2}}},
@@ -243,7 +249,7 @@ var accepted = []struct {
 	{onMsgPack, &generic[map[point]int]{map[point]int{{1, 2}: 3}}},
 	{onMsgPack, &generic[map[bool]int]{map[bool]int{true: 3}}},
 	{onMsgPack | onJSON, &generic[map[string]time.Time]{map[string]time.Time{"a": time.Unix(5, 7)}}},
-	{onMsgPack | onJSON, &generic[*time.Time]{ptr(time.Unix(5, 7))}},
+	{onMsgPack | onJSON, &generic[*time.Time]{new(time.Unix(5, 7))}},
 	{onMsgPack | onJSON, &generic[time.Duration]{time.Hour}},
 	{onMsgPack | onJSON, &generic[money]{money{5}}},
 	{onMsgPack | onJSON, &generic[map[string]money]{map[string]money{"a": {5}}}},
@@ -262,7 +268,7 @@ var accepted = []struct {
 	{onMsgPack, &omitsZeroer{zeroMoney{5}}},
 	{onMsgPack, &aliased{5}},
 	{onMsgPack, &interned{"abcdef", "abcdef"}},
-	{onMsgPack | onJSON, &tagged{1, ptr(2), []string{"a"}, map[string]int{"b": 1}}},
+	{onMsgPack | onJSON, &tagged{1, new(2), []string{"a"}, map[string]int{"b": 1}}},
 	{onMsgPack | onJSON, &tagged{}},
 	{onMsgPack | onJSON, &struct{}{}},
 }
@@ -282,7 +288,8 @@ func filled(t reflect.Type) any {
 	return v.Interface()
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 func filledList() *list.List {
 	l := list.New()
