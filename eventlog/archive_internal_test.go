@@ -8,6 +8,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	natsarchive "github.com/nats-io/nats-server/v2/server/archive"
+	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 	"pgregory.net/rapid"
 )
 
@@ -137,7 +138,9 @@ func FuzzFrames(f *testing.F) {
 	f.Add(archived(f, []message{{seq: 1, subject: "a", data: []byte("x")}}, true, 1<<20), 5)
 	f.Add([]byte("\xff\x06\x00\x00S2sTwO"), 1)
 	f.Fuzz(func(t *testing.T, b []byte, piece int) {
-		if _, _, err := unarchive(b, max(1, piece)); err != nil && !errors.Is(err, errArchive) {
+		var err error
+		fuzzmem.Check(t, len(b), 1000, 64<<20, func() { _, _, err = unarchive(b, max(1, piece)) })
+		if err != nil && !errors.Is(err, errArchive) {
 			t.Fatal(err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 )
 
 // load is an event of any size.
@@ -260,7 +261,11 @@ func FuzzBlock(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, newest bool, size uint8) {
 		fuzzCursor(t, b, sum, 6+uint64(size))
 		s := &blockScan{stream: "stream", subject: []byte("a.b"), first: 3}
-		found, err := s.block(1, newest, bytes.NewReader(b), make([]byte, recordHead+len(s.subject)+int(size)))
+		var found []message
+		var err error
+		fuzzmem.Check(t, len(b), 200, 8<<20, func() {
+			found, err = s.block(1, newest, bytes.NewReader(b), make([]byte, recordHead+len(s.subject)+int(size)))
+		})
 		if err != nil && !errors.Is(err, errBlockForm) {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -161,7 +162,9 @@ func FuzzDecodePayload(f *testing.F) {
 	}
 	f.Add("a", "10000", []byte{1, 0, 0})
 	f.Fuzz(func(t *testing.T, types, events string, payload []byte) {
-		parts, err := decodePayload(types, events, payload, nil)
+		var parts []part
+		var err error
+		fuzzmem.Check(t, len(types)+len(payload), 200, 8<<20, func() { parts, err = decodePayload(types, events, payload, nil) })
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("not an ErrCorrupt: %v", err)

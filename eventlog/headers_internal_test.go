@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 	"pgregory.net/rapid"
 )
 
@@ -34,7 +35,9 @@ func FuzzHeaders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		want, err := nats.DecodeHeadersMsg(b)
 		h := headers(b)
-		if got := h.each(func(_, _ []byte) bool { return true }); len(b) > 0 && (got == nil) != (err == nil) {
+		var got error
+		fuzzmem.Check(t, len(b), 10, 8<<20, func() { got = h.each(func(_, _ []byte) bool { return true }) })
+		if len(b) > 0 && (got == nil) != (err == nil) {
 			t.Fatalf("%q: %v, nats.go says %v", b, got, err)
 		}
 		if err != nil || len(b) == 0 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 	"pgregory.net/rapid"
 )
 
@@ -196,13 +197,16 @@ func FuzzPackedIDs(f *testing.F) {
 	f.Add("1,-1,+1:a", 1)
 	f.Fuzz(func(t *testing.T, s string, events int) {
 		total, at := 0, 0
-		err := eachPacked(s, events, func(id []byte, first, n int) bool {
-			if first != at || n < 1 || len(id) == 0 {
-				t.Fatalf("%q %d %d", id, first, n)
-			}
-			total += len(id)
-			at += n
-			return true
+		var err error
+		fuzzmem.Check(t, len(s), 100, 8<<20, func() {
+			err = eachPacked(s, events, func(id []byte, first, n int) bool {
+				if first != at || n < 1 || len(id) == 0 {
+					t.Fatalf("%q %d %d", id, first, n)
+				}
+				total += len(id)
+				at += n
+				return true
+			})
 		})
 		if err == nil && at != events {
 			t.Errorf("%d events of %d", at, events)
@@ -219,7 +223,7 @@ func FuzzBatchAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, none bool) {
 		s := batchState{acked: 7, flow: 1}
-		s.apply(data, none)
+		fuzzmem.Check(t, len(data), 100, 8<<20, func() { s.apply(data, none) })
 		if s.acked < 7 || s.flow < 1 || (s.ended && s.broke) {
 			t.Errorf("%+v", s)
 		}

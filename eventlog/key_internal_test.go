@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 	"pgregory.net/rapid"
 )
 
@@ -98,7 +99,9 @@ func FuzzDecodeKey(f *testing.F) {
 	f.Add("%4")
 	f.Add("%zz")
 	f.Fuzz(func(t *testing.T, enc string) {
-		key, err := decodeKey(enc)
+		var key string
+		var err error
+		fuzzmem.Check(t, len(enc), 10, 8<<20, func() { key, err = decodeKey(enc) })
 		if err != nil {
 			return
 		}

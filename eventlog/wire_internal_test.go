@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 	"sync"
 	"testing"
 )
@@ -77,7 +78,9 @@ func FuzzWireRead(f *testing.F) {
 		l.wake.L = &l.mu
 		total := 0
 		l.deliver = func(_ uint64, b []byte, _ bool) { total += len(b) }
-		if err := l.read(bufio.NewReader(bytes.NewReader(data))); err == nil {
+		var err error
+		fuzzmem.Check(t, len(data), 100, 8<<20, func() { err = l.read(bufio.NewReader(bytes.NewReader(data))) })
+		if err == nil {
 			t.Error("reading ended without a reason")
 		}
 		if total > len(data) {
