@@ -68,8 +68,9 @@ func TestFeedRefusesWhatIsLost(t *testing.T) {
 func TestAdoptedTypesMayLose(t *testing.T) {
 	ctx := logtest.Context(t)
 	log := logtest.Fresh(t)
-	logtest.CreateStream(t, log.JetStream(), jetstream.StreamConfig{Name: "THEIRS", Subjects: []string{"theirs.>"}})
-	_, err := log.Adopt(ctx, "theirs", eventlog.Adoption{Stream: "THEIRS", Layouts: []eventlog.Layout{{Subject: "theirs.{key}.{type}"}}},
+	theirs := log.App() + "_theirs" // deleted with what the test has stored
+	logtest.CreateStream(t, log.JetStream(), jetstream.StreamConfig{Name: theirs, Subjects: []string{theirs + ".>"}})
+	_, err := log.Adopt(ctx, "theirs", eventlog.Adoption{Stream: theirs, Layouts: []eventlog.Layout{{Subject: theirs + ".{key}.{type}"}}},
 		eventlog.Type[ordered]("ordered"))
 	if err != nil {
 		t.Error(err)
