@@ -191,6 +191,11 @@ func (f *Feed) dialSecond(url string) (*nats.Conn, error) {
 	}
 	o.Url, o.Servers = u.String(), nil
 	o.Name, o.Timeout = "tidemark-writer", leaderDial
+	if d, ok := o.CustomDialer.(*unblockedDialer); ok { // which has a timeout of its own
+		quick := *d
+		quick.timeout = leaderDial
+		o.CustomDialer = &quick
+	}
 	if d, ours := o.CustomDialer.(*unblockedDialer); ours {
 		soon := *d
 		soon.timeout = leaderDial
