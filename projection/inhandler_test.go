@@ -309,10 +309,11 @@ func TestUnitsInACircle(t *testing.T) {
 	rt := b.start(t, projection.Config{}, tabs[0], tabs[1])
 	b.append(t, "x", deposited{1})
 	for tabs[0].Err() == nil && tabs[1].Err() == nil {
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			t.Fatal("neither fails")
+		case <-time.After(time.Millisecond):
 		}
-		time.Sleep(time.Millisecond)
 	}
 	e, ok := errors.AsType[*projection.InHandlerError](errors.Join(tabs[0].Err(), tabs[1].Err()))
 	if !ok || !e.Circle {

@@ -51,7 +51,7 @@ func TestPeerStopsInTheMiddle(t *testing.T) {
 		for range 8 {
 			_, _ = w.Write(make([]byte, stallBytes))
 			w.(http.Flusher).Flush()
-			time.Sleep(50 * time.Millisecond)
+			<-time.After(50 * time.Millisecond) // slow, and never still for long
 		}
 	}))
 	defer slow.Close()
