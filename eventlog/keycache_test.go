@@ -101,6 +101,26 @@ func TestKeyHistoryProperty(t *testing.T) {
 	})
 }
 
+// A history in memory that was trimmed twice is counted as it is now: nothing of
+// it is read twice.
+func TestKeyHistoryTrimmedTwice(t *testing.T) {
+	ctx := logtest.Context(t)
+	f := accounts(t, logtest.Fresh(t))
+	for range 3 {
+		put(t, f, "a", 1)
+		put(t, f, "b", 1)
+	}
+	for i, want := range [][]uint64{{1, 3, 5, 7}, {3, 5, 7, 8}, {5, 7, 8, 9}, {7, 8, 9, 10}} {
+		first := uint64(1 + 2*i)
+		purge(t, f, first)
+		put(t, f, "a", 1)
+		got, err := seqs(ctx, f, eventlog.OfKey("a"), eventlog.After(first-1))
+		if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("from %d: %v, want %v, %v", first, got, want, err)
+		}
+	}
+}
+
 // What an operator purged by hand isn't read from memory: it is an error, until
 // it is registered.
 func TestKeyHistoryErased(t *testing.T) {

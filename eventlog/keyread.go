@@ -195,17 +195,24 @@ type keyReader struct {
 	done  bool
 }
 
-// have begins with what is known.
+// have begins with what is known, less what was trimmed meanwhile: that isn't
+// counted, nor read, nor kept on.
 func (k *keyReader) have(h *keyHistory) {
 	k.kept, k.got, k.first, k.read = h, h.msgs, h.first, h.head.seq
 	k.count, k.large = h.n, h.msgs == nil
-	for i := range h.msgs {
-		m := &h.msgs[i]
+	if k.large {
+		return
+	}
+	for len(k.got) > 0 && k.got[0].seq < k.st.First {
+		k.got = k.got[1:]
+	}
+	if k.count = len(k.got); k.count > 0 {
+		k.first = k.got[0].seq
+	}
+	for i := range k.got {
+		m := &k.got[i]
 		k.size += m.size()
-		switch {
-		case m.seq < k.st.First: // trimmed meanwhile: it isn't counted, nor read
-			k.count--
-		case m.seq > k.after && m.seq <= k.end:
+		if m.seq > k.after && m.seq <= k.end {
 			k.cached = append(k.cached, *m)
 		}
 	}
