@@ -313,101 +313,144 @@ func TestGapsAgainstSets(t *testing.T) {
 	feeds := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		feeds++
-		f, ctx := notesOf(t, log, fmt.Sprint("notes-", feeds)), t.Context()
-		key := map[uint64]int{} // of what is there
-		missing, stray := map[uint64]bool{}, map[uint64]bool{}
-		last := uint64(0)
-		add := func(k int) {
-			last++
-			key[last] = k
-			if k < 0 {
-				if _, err := log.js.Publish(ctx, f.prefix+"s", []byte("x")); err != nil {
-					rt.Fatal(err)
-				}
-				stray[last] = true
-			} else if _, err := f.Append(ctx, fmt.Sprint("k", k), ExpectAny, jotted{k}); err != nil {
-				rt.Fatal(err)
-			}
+		m := &gapsModel{
+			T: rt, t: t, f: notesOf(t, log, fmt.Sprint("notes-", feeds)),
+			key: map[uint64]int{}, missing: map[uint64]bool{}, stray: map[uint64]bool{},
 		}
-		why := Note{Reason: "because"}
-		add(0)
+		m.append(0)
 		for range rapid.IntRange(1, 15).Draw(rt, "steps") {
 			k := rapid.IntRange(0, 3).Draw(rt, "key")
 			switch rapid.IntRange(0, 6).Draw(rt, "what") {
 			case 0, 1:
-				add(k)
+				m.append(k)
 			case 2:
-				add(-1)
-			case 3: // by hand, not at the beginning, which would be a trim
-				if len(key) == 0 {
-					continue
-				}
-				if first := slices.Min(slices.Collect(maps.Keys(key))); key[first] == k {
-					continue
-				}
-				byHand(t, f, fmt.Sprint("k", k))
-				for seq, of := range key {
-					if of == k {
-						missing[seq] = true
-						delete(key, seq)
-					}
-				}
+				m.publish()
+			case 3:
+				m.purgeByHand(k)
 			case 4:
-				if n, err := f.AcceptGap(ctx, why, 0, 0); int(n) != len(missing) || errors.Is(err, ErrInvalid) != (n == 0) {
-					rt.Fatalf("accepted %d, %v; %v are missing", n, err, missing)
-				}
-				clear(missing)
+				m.accept()
 			case 5:
-				if key[last] == k {
-					continue
-				}
-				_, err := f.Erase(ctx, why, fmt.Sprint("k", k), 0)
-				if len(missing) > 0 && errors.Is(err, ErrGap) {
-					continue
-				}
-				if err != nil || len(missing) > 0 {
-					rt.Fatalf("erased: %v; %v are missing", err, missing)
-				}
-				for seq, of := range key {
-					if of == k {
-						delete(key, seq)
-					}
-				}
+				m.erase(k)
 			case 6:
-				for seq := range stray {
-					if err := f.Pass(ctx, why, seq); err != nil {
-						rt.Fatal(err)
-					}
-					delete(key, seq)
-				}
-				clear(stray)
+				m.pass()
 			}
 		}
-		if len(missing) == 0 {
-			var want []uint64
-			for seq, k := range key {
-				if k >= 0 {
-					want = append(want, seq)
-				}
-			}
-			slices.Sort(want)
-			for name, read := range readBy {
-				got, err := read(ctx, f)
-				if len(stray) > 0 && name != "keys" {
-					if !errors.Is(err, ErrCorrupt) || len(got) > len(want) {
-						rt.Fatalf("%s: read %d, %v", name, got, err)
-					}
-				} else if err != nil || !slices.Equal(got, want) {
-					rt.Fatalf("%s: read %d, %v; want %d", name, got, err, want)
-				}
-			}
-		}
-		err := f.Check(ctx)
-		if e, ok := errors.AsType[*GapsError](err); ok != (len(missing) > 0) || ok && int(e.Missing) != len(missing) {
-			rt.Fatalf("check: %v; %v are missing", err, missing)
-		}
-		if len(missing) == 0 && errors.Is(err, ErrCorrupt) != (len(stray) > 0) {
-			rt.Fatalf("check: %v; %v can't be decoded", err, stray)
-		}
+		m.read()
+		m.check()
 	})
+}
+
+// gapsModel is a feed, and beside it in plain sets what it has and misses.
+type gapsModel struct {
+	*rapid.T
+	t       *testing.T
+	f       *Feed
+	last    uint64
+	key     map[uint64]int // of what is there; a stray message's is negative
+	missing map[uint64]bool
+	stray   map[uint64]bool
+}
+
+func (m *gapsModel) append(k int) {
+	m.last++
+	m.key[m.last] = k
+	if _, err := m.f.Append(m.t.Context(), fmt.Sprint("k", k), ExpectAny, jotted{k}); err != nil {
+		m.Fatal(err)
+	}
+}
+
+func (m *gapsModel) publish() {
+	m.last++
+	m.key[m.last] = -1
+	m.stray[m.last] = true
+	if _, err := m.f.log.js.Publish(m.t.Context(), m.f.prefix+"s", []byte("x")); err != nil {
+		m.Fatal(err)
+	}
+}
+
+// purgeByHand purges a key, but not at the beginning, which would be a trim.
+func (m *gapsModel) purgeByHand(k int) {
+	if len(m.key) == 0 || m.key[slices.Min(slices.Collect(maps.Keys(m.key)))] == k {
+		return
+	}
+	byHand(m.t, m.f, fmt.Sprint("k", k))
+	for _, seq := range m.without(k) {
+		m.missing[seq] = true
+	}
+}
+
+// without removes a key's messages, and tells which they were.
+func (m *gapsModel) without(k int) (seqs []uint64) {
+	for seq, of := range m.key {
+		if of == k {
+			seqs = append(seqs, seq)
+			delete(m.key, seq)
+		}
+	}
+	return seqs
+}
+
+func (m *gapsModel) accept() {
+	n, err := m.f.AcceptGap(m.t.Context(), Note{Reason: "because"}, 0, 0)
+	if int(n) != len(m.missing) || errors.Is(err, ErrInvalid) != (n == 0) {
+		m.Fatalf("accepted %d, %v; %v are missing", n, err, m.missing)
+	}
+	clear(m.missing)
+}
+
+func (m *gapsModel) erase(k int) {
+	if m.key[m.last] == k {
+		return
+	}
+	_, err := m.f.Erase(m.t.Context(), Note{Reason: "because"}, fmt.Sprint("k", k), 0)
+	if len(m.missing) > 0 && errors.Is(err, ErrGap) {
+		return
+	}
+	if err != nil || len(m.missing) > 0 {
+		m.Fatalf("erased: %v; %v are missing", err, m.missing)
+	}
+	m.without(k)
+}
+
+func (m *gapsModel) pass() {
+	for seq := range m.stray {
+		if err := m.f.Pass(m.t.Context(), Note{Reason: "because"}, seq); err != nil {
+			m.Fatal(err)
+		}
+		delete(m.key, seq)
+	}
+	clear(m.stray)
+}
+
+func (m *gapsModel) read() {
+	if len(m.missing) > 0 {
+		return
+	}
+	var want []uint64
+	for seq, k := range m.key {
+		if k >= 0 {
+			want = append(want, seq)
+		}
+	}
+	slices.Sort(want)
+	for name, read := range readBy {
+		got, err := read(m.t.Context(), m.f)
+		if len(m.stray) > 0 && name != "keys" {
+			if !errors.Is(err, ErrCorrupt) || len(got) > len(want) {
+				m.Fatalf("%s: read %d, %v", name, got, err)
+			}
+		} else if err != nil || !slices.Equal(got, want) {
+			m.Fatalf("%s: read %d, %v; want %d", name, got, err, want)
+		}
+	}
+}
+
+func (m *gapsModel) check() {
+	err := m.f.Check(m.t.Context())
+	if e, ok := errors.AsType[*GapsError](err); ok != (len(m.missing) > 0) || ok && int(e.Missing) != len(m.missing) {
+		m.Fatalf("check: %v; %v are missing", err, m.missing)
+	}
+	if len(m.missing) == 0 && errors.Is(err, ErrCorrupt) != (len(m.stray) > 0) {
+		m.Fatalf("check: %v; %v can't be decoded", err, m.stray)
+	}
 }

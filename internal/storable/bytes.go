@@ -229,7 +229,7 @@ func (s *scan) open(at int) (form headForm, begin, count int) {
 func (s *scan) skip(at, n, depth int) int {
 	if len(s.data) > MaxDepth {
 		for range n {
-			if at = s.skipDeep(at, depth); at < 0 {
+			if at = s.counted(0, at, depth); at < 0 {
 				return at
 			}
 		}
@@ -262,27 +262,6 @@ func (s *scan) skip(at, n, depth int) int {
 	}
 	if at > len(s.data) {
 		return s.short()
-	}
-	return at
-}
-
-// skipDeep passes over one value of large data.
-func (s *scan) skipDeep(at, depth int) int {
-	form, at, count := s.open(at)
-	switch {
-	case at < 0 || form == whole:
-		return at
-	case form == sized:
-		return at + count
-	case depth >= MaxDepth:
-		return s.tooDeep()
-	case form == object:
-		count *= 2
-	}
-	for range count {
-		if at = s.skipDeep(at, depth+1); at < 0 {
-			return at
-		}
 	}
 	return at
 }

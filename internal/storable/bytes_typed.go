@@ -121,7 +121,8 @@ func (s *scan) value(n *node, at, depth int) int {
 	return s.skip(at, 1, depth)
 }
 
-// counted passes over a value whose elements take so much memory each.
+// counted passes over a value, of large data, whose elements take so much memory
+// each; or 0.
 func (s *scan) counted(size int64, at, depth int) int {
 	form, at, count := s.open(at)
 	switch {
