@@ -47,6 +47,9 @@ type Config struct {
 	// further than the store's own; see Config.Import. Whatever goes wrong with
 	// that is logged, and costs a longer replay.
 	Peers []snapshot.Peer
+	// PeerLimits bound, for each unit and peer, what is taken from a peer, and
+	// how long that may take (default 15 minutes).
+	PeerLimits snapshot.Limits
 	// NoSnapshots neither restores nor saves: every start replays.
 	NoSnapshots bool
 	// Snapshots is when snapshots are saved, and how many are retained.

@@ -25,9 +25,8 @@ type ImportOptions struct {
 	// Whole takes the peer's state where it differs from this store's own at
 	// one timeframe of one history, and wherever they could be compared.
 	Whole bool
-	// MaxBytes is how large the state of a unit may be before compression, in
-	// bytes. Default: 64 MiB, and 256 times what the peer's chunks have.
-	MaxBytes uint64
+	// Limits of what is taken from the peer; see snapshot.Limits.
+	Limits snapshot.Limits
 }
 
 // Import takes a peer's snapshots over with the default configuration; see
@@ -78,7 +77,7 @@ func (u *unit) importFrom(ctx context.Context, from snapshot.Peer, o ImportOptio
 	if !ok || u.rt.cfg.NoSnapshots {
 		return r, fmt.Errorf("projection: unit %q: %w: there is no store that imports", u.name, ErrInvalid)
 	}
-	opts := snapshot.ImportOptions{CheckOnly: o.CheckOnly, Whole: o.Whole, MaxBytes: o.MaxBytes, Check: u.importable}
+	opts := snapshot.ImportOptions{CheckOnly: o.CheckOnly, Whole: o.Whole, Limits: o.Limits, Check: u.importable}
 	for _, n := range u.savedNodes() {
 		opts.Members = append(opts.Members, n.name)
 	}
@@ -127,7 +126,7 @@ func (u *unit) importable(ctx context.Context, m *snapshot.Manifest) error {
 // has something. None of them is needed: what goes wrong costs a replay.
 func (u *unit) sync(ctx context.Context) {
 	for i, p := range u.rt.cfg.Peers {
-		r, err := u.importFrom(ctx, p, ImportOptions{})
+		r, err := u.importFrom(ctx, p, ImportOptions{Limits: u.rt.cfg.PeerLimits})
 		for _, why := range r.Skipped {
 			u.rt.cfg.Logger.Warn().Str("unit", u.name).Int("peer", i).Msg("projection: the peer's " + why)
 		}

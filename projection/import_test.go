@@ -1,12 +1,14 @@
 package projection_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -32,6 +34,27 @@ func (b *bank) loseSnapshots(t *testing.T) {
 	t.Helper()
 	if err := b.log.JetStream().DeleteKeyValue(t.Context(), b.log.App()+"_snapshots"); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
 		t.Fatal(err)
+	}
+}
+
+// deaf is a peer that never answers.
+type deaf struct{}
+
+func (deaf) Get(context.Context, string) ([]byte, error) { select {} }
+
+// A peer that holds a start up is given up, and the next one is asked.
+func TestPeerHoldsNoStartUp(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	dir := exported(t, b, 30)
+	b.loseSnapshots(t)
+	balances := b.balances(projection.Version(1))
+	cfg := projection.Config{
+		Peers:      []snapshot.Peer{deaf{}, snapshot.Dir(dir)},
+		PeerLimits: snapshot.Limits{MaxTime: 2 * time.Second},
+	}
+	rt := b.start(t, cfg, balances)
+	if r := status(t, rt, "balances").Recovery; r.Source != projection.FromSnapshot {
+		t.Fatalf("recovery %+v", r)
 	}
 }
 

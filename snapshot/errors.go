@@ -16,6 +16,7 @@ var (
 	ErrUnknownFormat = errors.New("snapshot: unknown format version")               // *FormatError
 	ErrNotFound      = errors.New("snapshot: not found")                            // *NotFoundError
 	ErrNoMatch       = errors.New("snapshot: nothing of the peer's fits")           // *NoMatchError
+	ErrLimit         = errors.New("snapshot: an import was given up at a limit")    // *LimitError
 	ErrInvalid       = errors.New("snapshot: invalid argument, option or settings") // *InvalidError
 )
 

@@ -28,10 +28,8 @@ type ImportOptions struct {
 	// Whole takes the peer's state as it is where its digests differ from the
 	// store's wherever both have one; that is refused otherwise.
 	Whole bool
-	// MaxBytes is how large the state may be before compression, in bytes.
-	// Default: 64 MiB, and 256 times what its chunks have. A larger one isn't
-	// taken (ErrNoMatch): reading it could cost this process that memory.
-	MaxBytes uint64
+	// Limits of what is taken from the peer.
+	Limits Limits
 }
 
 // ImportReport is what an import did, or would do.
@@ -70,13 +68,21 @@ type ImportReport struct {
 // Errors: ErrNotFound where the peer has nothing of the unit; ErrUnknownFormat
 // where a newer release wrote its head; *NoMatchError where none of what it has
 // fits, for each with the reason; *InvalidError; *ConflictError and
-// *FencedError as of Save; or one of either connection, after which the same
-// call goes on. After any of them the unit's state is what it was.
+// *FencedError as of Save; *LimitError; or one of either connection, such as
+// ErrStalled, after which the same call goes on. After any of them the unit's
+// state is what it was.
 func (s *Store) Import(ctx context.Context, unit string, from Peer, o ImportOptions) (ImportReport, error) {
 	started := time.Now()
-	im := &importing{s: s, from: from, o: o, report: ImportReport{Unit: unit}}
-	err := im.run(ctx, unit)
+	o.Limits = o.Limits.withDefaults()
+	im := &importing{s: s, o: o, report: ImportReport{Unit: unit}}
+	im.asking = asking{peer: from, limits: o.Limits, sizes: make(map[ID]int)}
+	within, cancel := o.Limits.bounded(ctx)
+	defer cancel()
+	err := im.run(within, unit)
 	im.report.Took = time.Since(started)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(within) // whatever it was that ended with it
+	}
 	if err != nil {
 		return im.report, wrap("import", unit, err)
 	}
@@ -110,8 +116,8 @@ func (e *NoMatchError) Unwrap() error { return ErrNoMatch }
 // importing is one import.
 type importing struct {
 	s      *Store
-	from   Peer
 	o      ImportOptions
+	asking asking
 	head   headState
 	base   *Manifest // the store's newest that passes; nil where none does
 	report ImportReport
@@ -119,14 +125,14 @@ type importing struct {
 	// is ahead of an older one is no good news then.
 	differs  bool
 	headless bool // the store's head is missing or broken
-	sizes    sizes
+	looked   int  // states of the peer's, <= maxStates
 }
 
 func (im *importing) run(ctx context.Context, unit string) error {
 	if err := validUnit(unit); err != nil {
 		return err
 	}
-	if im.from == nil || im.o.Check == nil {
+	if im.asking.peer == nil || im.o.Check == nil {
 		return &InvalidError{What: "import", Problems: []error{errors.New("a peer and Check are required")}}
 	}
 	if err := im.local(ctx, unit); err != nil {
@@ -144,8 +150,14 @@ func (im *importing) run(ctx context.Context, unit string) error {
 			}
 			continue
 		}
-		for _, earlier := range states(narrow(m, im.o.Members)) {
-			err := im.o.Check(ctx, earlier)
+		for earlier := range states(narrow(m, im.o.Members)) {
+			if im.looked++; im.looked > maxStates {
+				return &NoMatchError{Unit: unit, Reasons: append(im.report.Skipped, fmt.Sprintf("no more than %d states are looked at", maxStates))}
+			}
+			err := ctx.Err()
+			if err == nil {
+				err = im.o.Check(ctx, earlier)
+			}
 			if err == nil {
 				err = im.take(ctx, earlier)
 			}
@@ -214,7 +226,7 @@ func (im *importing) local(ctx context.Context, unit string) (err error) {
 
 // remote reads the peer's head.
 func (im *importing) remote(ctx context.Context, unit string) ([]ID, error) {
-	data, err := im.from.Get(ctx, nameOf(headKey(unit)))
+	data, err := im.asking.get(ctx, nameOf(headKey(unit)), maxHead)
 	if err != nil {
 		return nil, fmt.Errorf("ask the peer for its head: %w", err)
 	}
@@ -239,26 +251,6 @@ func (im *importing) manifest(ctx context.Context, unit string, id ID) (*Manifes
 		err = corrupt("the manifest is of unit %q", m.Unit)
 	}
 	return m, err
-}
-
-// fetch asks the peer for what is named by its hash.
-func (im *importing) fetch(ctx context.Context, key string, id ID) ([]byte, error) {
-	data, err := im.from.Get(ctx, nameOf(key))
-	switch {
-	case errors.Is(err, ErrNotFound):
-		missing := corrupt("the peer has no %s", key)
-		missing.Err = err
-		return nil, missing
-	case err != nil:
-		return nil, fmt.Errorf("ask the peer for %s: %w", key, err)
-	case idOf(data) != id:
-		return nil, corrupt("the peer's %s holds other bytes than its name says", key)
-	case len(data) > im.s.limit:
-		return nil, &InvalidError{What: "chunk", Problems: []error{
-			fmt.Errorf("%s has %d bytes, and this server takes %d: the peer needs a smaller ChunkSize", key, len(data), im.s.limit),
-		}}
-	}
-	return data, nil
 }
 
 // take makes m the newest, on top of what the store has where that goes, and

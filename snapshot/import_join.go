@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -48,30 +49,31 @@ func cutTag(tag timeframe.Tag, at timeframe.Timeframe, members []MemberState) ti
 	return timeframe.Tag{At: frame, Lineages: lineages}
 }
 
-// states returns m and the earlier states that its segments tell, newest first:
+// states yields m and the earlier states that its segments tell, newest first:
 // at each place where one of them ends, and where each feed has an anchor that
 // can prove it.
-func states(m *Manifest) []*Manifest {
-	if m == nil {
-		return nil
-	}
-	all := []*Manifest{m}
-	var ends []timeframe.Timeframe
-	for _, member := range m.Members {
-		for _, s := range member.Segments {
-			known := func(t timeframe.Timeframe) bool { return t.Equal(s.To) }
-			if !m.Tag.At.Equal(s.To) && !slices.ContainsFunc(ends, known) {
-				ends = append(ends, s.To)
+func states(m *Manifest) iter.Seq[*Manifest] {
+	return func(yield func(*Manifest) bool) {
+		if m == nil || !yield(m) {
+			return
+		}
+		seen := map[string]bool{m.Tag.At.String(): true}
+		var ends []timeframe.Timeframe
+		for _, member := range m.Members {
+			for _, s := range member.Segments {
+				if name := s.To.String(); !seen[name] {
+					seen[name] = true
+					ends = append(ends, s.To)
+				}
+			}
+		}
+		newestFirst(ends)
+		for _, end := range ends {
+			if e := stateAt(m, end); e != nil && !yield(e) {
+				return
 			}
 		}
 	}
-	newestFirst(ends)
-	for _, end := range ends {
-		if e := stateAt(m, end); e != nil {
-			all = append(all, e)
-		}
-	}
-	return all
 }
 
 // newestFirst sorts so that none stands behind one that it covers. Where two

@@ -18,7 +18,7 @@ func TestImportRefusesAnImplausibleState(t *testing.T) {
 	}
 	s := opened(t, nc)
 	take := func(most uint64) error {
-		_, err := s.Import(t.Context(), "u", p.s.Peer(), ImportOptions{Check: upTo(1000), MaxBytes: most})
+		_, err := s.Import(t.Context(), "u", p.s.Peer(), ImportOptions{Check: upTo(1000), Limits: Limits{MaxBytes: most}})
 		return err
 	}
 	for _, most := range []uint64{0, 70 << 20} {

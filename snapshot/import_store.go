@@ -17,6 +17,9 @@ func (im *importing) store(ctx context.Context, source *Manifest, j joined) erro
 	slices.SortFunc(m.Members, func(a, b MemberState) int { return strings.Compare(a.Name, b.Name) })
 	r := &im.report
 	r.Applied, r.Base, r.Chunks, r.Bytes = j.applied, j.kept, 0, 0
+	if err := im.o.Limits.claims(m, j.bytes); err != nil {
+		return err
+	}
 	if im.o.CheckOnly {
 		r.Bytes = j.bytes
 		im.took(m, source, j)
@@ -24,13 +27,10 @@ func (im *importing) store(ctx context.Context, source *Manifest, j joined) erro
 	}
 	up := im.s.newUploader(ctx)
 	defer up.close()
-	if err := im.claimed(m); err != nil {
-		return err
-	}
 	if err := im.gather(up, m); err != nil {
 		return err
 	}
-	if err := im.plausible(m); err != nil {
+	if err := im.o.Limits.holds(m, im.asking.sizes); err != nil {
 		return err
 	}
 	data, err := m.encode()
@@ -76,9 +76,6 @@ func (im *importing) gather(up *uploader, m *Manifest) error {
 		}
 		seen[id] = true
 		up.ids = append(up.ids, id)
-		if up.s.recent.has(id, half) {
-			continue
-		}
 		err := up.start(func(ctx context.Context) error {
 			data, err := im.s.stored(ctx, id)
 			if err == nil && data == nil {
@@ -92,7 +89,10 @@ func (im *importing) gather(up *uploader, m *Manifest) error {
 			if err != nil {
 				return err
 			}
-			im.sizes.note(id, len(data))
+			im.asking.note(id, len(data))
+			if up.s.recent.has(id, half) {
+				return nil
+			}
 			return up.write(ctx, id, data)
 		})
 		if err != nil {

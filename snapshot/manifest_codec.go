@@ -10,8 +10,11 @@ import (
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
-// The least sizes, in bytes, of what a manifest repeats.
+// The least sizes, in bytes, of what a manifest repeats, and the greatest size
+// of a segment: sums of as many as fit into a message don't overflow.
 const (
+	maxSegment = 1 << 42
+
 	minMember  = 8
 	minSegment = 6 + len(ID{})
 )
@@ -137,7 +140,7 @@ func (f *fields) segment(last Segment) Segment {
 	case !s.To.Covers(s.From):
 		f.fail("a segment ends at %s, before its start %s", s.To, s.From)
 		return s
-	case max(s.Entries, s.Bytes, s.Raw) > math.MaxInt64:
+	case max(s.Entries, s.Bytes, s.Raw) > maxSegment:
 		f.fail("a segment's size is out of range") // so that sums stay meaningful
 		return s
 	}

@@ -16,25 +16,48 @@ import (
 const maxFetch = 64 << 20
 
 // HTTP returns a peer over the URL at which a [Handler] serves. client nil is
-// one that gives up on a server that doesn't begin to answer for 10 seconds.
-// With any client an answer is given up of which 64 KiB, or the rest, don't come
-// in 10 seconds. Put credentials into the client's transport.
+// one that gives up on a connection that isn't made in 10 seconds. With any
+// client an answer is given up that doesn't begin in 10 seconds, or of which
+// 64 KiB, or the rest, don't come in 10 seconds. Redirects are followed within
+// the URL's scheme and host alone, three at most: what the client's transport
+// adds, such as credentials (the place for them), is for nobody else.
 func HTTP(url string, client *http.Client) Peer {
 	if client == nil {
 		client = patient
 	}
-	return httpPeer{strings.TrimSuffix(url, "/"), client, stallTime}
+	own := *client
+	own.CheckRedirect = sameHost(client.CheckRedirect)
+	return httpPeer{strings.TrimSuffix(url, "/"), &own, stallTime}
 }
 
 var patient = &http.Client{Transport: &http.Transport{
-	Proxy:                 http.ProxyFromEnvironment,
-	DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-	TLSHandshakeTimeout:   10 * time.Second,
-	ResponseHeaderTimeout: 10 * time.Second,
-	MaxIdleConnsPerHost:   uploads,
-	IdleConnTimeout:       time.Minute,
-	ForceAttemptHTTP2:     true,
+	Proxy:                  http.ProxyFromEnvironment,
+	DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+	TLSHandshakeTimeout:    10 * time.Second,
+	ResponseHeaderTimeout:  10 * time.Second,
+	MaxResponseHeaderBytes: 64 << 10,
+	MaxIdleConnsPerHost:    uploads,
+	IdleConnTimeout:        time.Minute,
+	ForceAttemptHTTP2:      true,
 }}
+
+const maxRedirects = 3
+
+// sameHost refuses redirects to elsewhere, and asks the client's own rule too.
+func sameHost(also func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+	return func(r *http.Request, via []*http.Request) error {
+		if to, from := r.URL, via[0].URL; len(via) > maxRedirects || to.Scheme != from.Scheme || to.Host != from.Host {
+			return fmt.Errorf("%w: to %.200q", ErrRedirect, r.URL)
+		}
+		if also != nil {
+			return also(r, via)
+		}
+		return nil
+	}
+}
+
+// ErrRedirect: a peer over HTTP sends its callers to another host, or on and on.
+var ErrRedirect = errors.New("the peer's redirect isn't followed")
 
 type httpPeer struct {
 	url    string
@@ -68,6 +91,10 @@ func (r *paced) Read(p []byte) (int, error) {
 }
 
 func (p httpPeer) Get(ctx context.Context, name string) ([]byte, error) {
+	return p.get(ctx, name, maxFetch)
+}
+
+func (p httpPeer) get(ctx context.Context, name string, most int) ([]byte, error) {
 	if _, err := keyOf(name); err != nil {
 		return nil, err
 	}
@@ -77,9 +104,12 @@ func (p httpPeer) Get(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	request.Header.Set("Accept-Encoding", "identity") // else the transport would decompress what comes
+	stalled := time.AfterFunc(p.stall, func() { stop(fmt.Errorf("%s/%s: %w", p.url, name, ErrStalled)) })
+	defer stalled.Stop()
 	response, err := p.client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, causeOf(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	switch response.StatusCode {
@@ -87,18 +117,28 @@ func (p httpPeer) Get(ctx context.Context, name string) ([]byte, error) {
 	case http.StatusNotFound:
 		return nil, &NotFoundError{Kind: "resource", Name: p.url + "/" + name}
 	default:
-		return nil, fmt.Errorf("%s/%s: %s", p.url, name, response.Status)
+		return nil, fmt.Errorf("%s/%s: %.100q", p.url, name, response.Status)
 	}
-	stalled := time.AfterFunc(p.stall, func() { stop(fmt.Errorf("%s/%s: %w", p.url, name, ErrStalled)) })
-	defer stalled.Stop()
-	data, err := io.ReadAll(&paced{Reader: io.LimitReader(response.Body, maxFetch+1), timer: stalled, each: p.stall})
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	if response.ContentLength > int64(most) {
+		return nil, tooLarge(name, most)
 	}
-	if err == nil && len(data) > maxFetch {
-		err = fmt.Errorf("%s/%s: more than %d bytes", p.url, name, maxFetch)
+	stalled.Reset(p.stall)
+	data, err := io.ReadAll(&paced{Reader: io.LimitReader(response.Body, int64(most)+1), timer: stalled, each: p.stall})
+	if err != nil {
+		return nil, causeOf(ctx, err)
 	}
-	return data, err
+	if len(data) > most {
+		return nil, tooLarge(name, most)
+	}
+	return data, nil
+}
+
+// causeOf is why a context ended, or err where it didn't.
+func causeOf(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // Handler gives the whole state to everybody whom authorize lets pass; with nil

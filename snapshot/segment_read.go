@@ -132,7 +132,10 @@ func (c *cursor) refill() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	left := copy(c.buf, c.buf[c.pos:])
+	left := len(c.buf) - c.pos
+	if c.pos > 0 { // else a value of many blocks would be moved with each of them
+		copy(c.buf, c.buf[c.pos:])
+	}
 	c.buf, c.pos = grow(c.buf[:left], raw), 0
 	if c.raw+uint64(len(c.buf)) > c.expect.Raw {
 		return false, corrupt("more than the %d bytes that the manifest says", c.expect.Raw)
