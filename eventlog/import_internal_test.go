@@ -199,6 +199,7 @@ func FuzzPackedIDs(f *testing.F) {
 		total, at := 0, 0
 		var err error
 		fuzzmem.Check(t, len(s), 100, 8<<20, func() {
+			total, at = 0, 0
 			err = eachPacked(s, events, func(id []byte, first, n int) bool {
 				if first != at || n < 1 || len(id) == 0 {
 					t.Fatalf("%q %d %d", id, first, n)

@@ -79,7 +79,10 @@ func FuzzWireRead(f *testing.F) {
 		total := 0
 		l.deliver = func(_ uint64, b []byte, _ bool) { total += len(b) }
 		var err error
-		fuzzmem.Check(t, len(data), 100, 8<<20, func() { err = l.read(bufio.NewReader(bytes.NewReader(data))) })
+		fuzzmem.Check(t, len(data), 100, 8<<20, func() {
+			total = 0
+			err = l.read(bufio.NewReader(bytes.NewReader(data)))
+		})
 		if err == nil {
 			t.Error("reading ended without a reason")
 		}
