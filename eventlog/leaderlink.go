@@ -112,9 +112,10 @@ func (l *leaderLink) close() {
 }
 
 const (
-	leaderDial   = time.Second      // for one address to connect
-	leaderForget = time.Minute      // an address that failed isn't tried for so long
-	leaderLook   = 10 * time.Second // how often the writer asks where the leader is
+	leaderDial   = time.Second            // for one address to connect
+	leaderForget = time.Minute            // an address that failed isn't tried for so long
+	leaderLook   = 10 * time.Second       // how often the writer asks where the leader is
+	quietFor     = 200 * time.Millisecond // how long commits are held back for a change to another connection
 )
 
 // leaderFinder finds the server that leads a feed's stream. It is for one
@@ -196,11 +197,6 @@ func (f *Feed) dialSecond(url string) (*nats.Conn, error) {
 		quick.timeout = leaderDial
 		o.CustomDialer = &quick
 	}
-	if d, ours := o.CustomDialer.(*unblockedDialer); ours {
-		soon := *d
-		soon.timeout = leaderDial
-		o.CustomDialer = &soon
-	}
 	o.PingInterval, o.MaxPingsOut = pingEvery, 1
 	o.AllowReconnect, o.RetryOnFailedConnect = false, false
 	o.ConnectedCB, o.ReconnectedCB, o.ReconnectErrCB, o.DiscoveredServersCB, o.LameDuckModeHandler = nil, nil, nil, nil, nil
@@ -245,7 +241,7 @@ func (w *writer) lead(ctx context.Context, l *leaderLink, find *leaderFinder) {
 		return
 	}
 	used := false
-	w.quietly(func() { used = l.use(nc) == nil })
+	w.quietly(quietFor, func() { used = l.use(nc) == nil })
 	if used {
 		w.f.leaderURL.Store(new(nc.ConnectedUrl()))
 	} else {
@@ -253,31 +249,53 @@ func (w *writer) lead(ctx context.Context, l *leaderLink, find *leaderFinder) {
 	}
 }
 
-// quietly does something while nothing is in flight, and nothing where that
-// can't be had soon: callers wait meanwhile.
-func (w *writer) quietly(do func()) {
-	patience := time.NewTimer(200 * time.Millisecond)
-	defer patience.Stop()
-	held := 0
-	defer func() {
-		for range held {
-			<-w.slots
-		}
-	}()
-	for held < cap(w.slots) {
-		select {
-		case w.slots <- struct{}{}:
-			held++
-		case <-patience.C:
-			return
-		case <-w.stop:
-			return
-		}
+// quietly does something while nothing is in flight: new commits are held back
+// until all that were sent have an outcome, and go on then in their callers'
+// order. Where that takes longer than limit it does nothing.
+func (w *writer) quietly(limit time.Duration, do func()) {
+	w.mu.Lock()
+	idle, resume := make(chan struct{}), make(chan struct{})
+	if len(w.inflight) == 0 {
+		close(idle)
+	} else {
+		w.idle = idle
 	}
+	w.held = resume
+	w.mu.Unlock()
+
+	patience := time.NewTimer(limit)
+	defer patience.Stop()
+	select {
+	case <-idle:
+	case <-patience.C:
+	case <-w.stop:
+	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.closed {
+	if len(w.inflight) == 0 && !w.closed {
 		do()
 		w.losses = w.link.losses()
 	}
+	w.idle, w.held = nil, nil
+	close(resume)
+}
+
+// lockUnheld locks w.mu when no commits are held back. An error means that ctx
+// or the writer ended first, and that w.mu isn't locked.
+func (w *writer) lockUnheld(ctx context.Context) error {
+	w.mu.Lock()
+	for w.held != nil && !w.closed {
+		resume := w.held
+		w.mu.Unlock()
+		select {
+		case <-resume:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-w.stop:
+			return ErrClosed
+		}
+		w.mu.Lock()
+	}
+	return nil
 }

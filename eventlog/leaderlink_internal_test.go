@@ -1,6 +1,8 @@
 package eventlog
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -74,7 +76,7 @@ func second(t *testing.T, f *Feed) (*leaderLink, *nats.Conn) {
 		t.Fatal(err)
 	}
 	used := false
-	f.writer.quietly(func() { used = l.use(nc) == nil })
+	f.writer.quietly(time.Minute, func() { used = l.use(nc) == nil })
 	if !used {
 		t.Fatal("the second connection isn't used")
 	}
@@ -212,7 +214,7 @@ func TestChangeOfConnectionsKeepsOrder(t *testing.T) {
 				t.Error(err)
 			} else {
 				used := false
-				f.writer.quietly(func() { used = l.use(nc) == nil })
+				f.writer.quietly(time.Minute, func() { used = l.use(nc) == nil })
 				if !used {
 					nc.Close()
 				}
@@ -232,5 +234,108 @@ func TestChangeOfConnectionsKeepsOrder(t *testing.T) {
 	}
 	if len(next) != callers || next["k0"] != each {
 		t.Errorf("%v", next)
+	}
+}
+
+// gatedLink holds publishes back until it is opened.
+type gatedLink struct {
+	link
+	mu        sync.Mutex
+	published int
+	held      []func()
+	open      bool
+}
+
+func (l *gatedLink) publish(m *outgoing, token uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.published++
+	if l.open {
+		return l.link.publish(m, token)
+	}
+	l.held = append(l.held, func() { _ = l.link.publish(m, token) })
+	return nil
+}
+
+func (l *gatedLink) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.published
+}
+
+func (l *gatedLink) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = true
+	for _, publish := range l.held {
+		publish()
+	}
+}
+
+// A change of connections waits for what is in flight and for nothing that comes
+// then, however many append.
+func TestChangeOfConnectionsUnderLoad(t *testing.T) {
+	f := openedAt(t, Options{URL: listening(t, nil).ClientURL(), RequestTimeout: time.Minute})
+	w := f.writer
+	w.mu.Lock()
+	gate := &gatedLink{link: w.link}
+	w.link = gate
+	w.mu.Unlock()
+	const callers = 64
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for range 3 {
+				if _, err := f.Append(t.Context(), fmt.Sprint("k", c), ExpectAny, goldenOpened{"x"}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	waitFor(t, func() bool { return gate.count() == callers })
+	before := make(chan int, 1)
+	go func() {
+		defer close(before)
+		w.quietly(time.Minute, func() { before <- gate.count() })
+	}()
+	waitFor(t, func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.held != nil
+	})
+	gate.release()
+	if n := <-before; n != callers {
+		t.Errorf("%d commits were sent before the change, want the %d that were in flight", n, callers)
+	}
+	wg.Wait()
+}
+
+// What a change of connections holds back ends with its caller's context, and
+// with the writer.
+func TestHeldBackCommitEnds(t *testing.T) {
+	f := openedAt(t, Options{URL: listening(t, nil).ClientURL()})
+	w := f.writer
+	w.mu.Lock()
+	w.held = make(chan struct{})
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := f.Append(ctx, "k", ExpectAny, goldenOpened{"x"}); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrAmbiguous) {
+		t.Errorf("a context that ends: %v", err)
+	}
+	if n := len(w.slots); n != 0 {
+		t.Errorf("%d slots are taken", n)
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := f.Append(t.Context(), "k", ExpectAny, goldenOpened{"x"})
+		ended <- err
+	}()
+	waitFor(t, func() bool { return len(w.slots) == 1 })
+	if err := f.log.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrClosed) {
+		t.Errorf("a writer that is closed: %v", err)
 	}
 }

@@ -33,6 +33,8 @@ type writer struct {
 	token    uint64
 	losses   uint64 // of the link, when last looked at
 	inflight map[uint64]*Pending
+	held     chan struct{} // not nil while quietly holds commits back; closed when they may go on
+	idle     chan struct{} // not nil while quietly waits; closed when nothing is in flight
 }
 
 // retryEvery is how often commits in flight are looked at. A commit is sent
@@ -76,7 +78,10 @@ func (w *writer) submit(ctx context.Context, p *Pending) error {
 			return fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
 		}
 	}
-	w.mu.Lock()
+	if err := w.lockUnheld(ctx); err != nil {
+		<-w.slots
+		return fmt.Errorf("eventlog: append to %s/%s: not sent: %w", w.f.name, pr.draft.Key, err)
+	}
 	defer w.mu.Unlock()
 	if w.closed {
 		<-w.slots
@@ -164,6 +169,10 @@ func (w *writer) settle(p *Pending, pos Position, err error) {
 		return // a second answer, to a commit that was sent twice
 	}
 	delete(w.inflight, p.token)
+	if w.idle != nil && len(w.inflight) == 0 {
+		close(w.idle)
+		w.idle = nil
+	}
 	// Another round follows a conflict of an identified append.
 	if !p.pr.natural || !errors.Is(err, ErrConflict) {
 		w.f.stats.outcome(&p.pr, err)
