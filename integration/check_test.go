@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime/pprof"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,10 +167,68 @@ func await(ctx context.Context, t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// limited is the test's context with a time limit of its own.
+// limited is the test's context with a time limit of its own. A virtual machine
+// may stand still for minutes, as those of CI do: that doesn't count, and is
+// logged. When the time is over, where the goroutines of the test and of ours
+// wait is logged first: a CI run that says "context deadline exceeded" alone
+// can't be explained.
 func limited(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		every := min(time.Second, d/10)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for last, left := time.Now(), d; left > 0; {
+			select {
+			case now := <-tick.C:
+				passed := now.Sub(last)
+				if last = now; passed > 10*time.Second {
+					t.Logf("this process stood still until %s for %v", now.Format(time.TimeOnly), passed)
+				}
+				left -= min(passed, 2*every)
+			case <-ctx.Done():
+				return
+			}
+		}
+		t.Logf("the %v that this test has are over; its goroutines:\n%s", d, stacks())
+		cancel(context.DeadlineExceeded)
+	})
+	t.Cleanup(func() {
+		cancel(nil)
+		watching.Wait()
+	})
 	return ctx
+}
+
+// stacks are the goroutines that are in this module's code, equal ones once, and
+// those of the tests first. Their functions are named from the one that waits.
+func stacks() string {
+	var all strings.Builder
+	if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
+		return err.Error()
+	}
+	const module = "github.com/tidemark-es/tidemark/"
+	var tests, others strings.Builder
+	for stack := range strings.SplitSeq(all.String(), "\n\n") {
+		count, frames, _ := strings.Cut(stack, " @ ")
+		if !strings.Contains(frames, module) || strings.Contains(frames, "integration.stacks") {
+			continue
+		}
+		to := &others
+		if strings.Contains(frames, module+"integration.") {
+			to = &tests
+		}
+		fmt.Fprintf(to, "%s in", count)
+		for line := range strings.Lines(frames) {
+			// "#	0x4a5b6c	package.function+0x12c	/path/file.go:123"
+			if f := strings.Fields(line); len(f) == 4 && f[0] == "#" {
+				name, _, _ := strings.Cut(f[2], "+")
+				fmt.Fprintf(to, " %s:%s", strings.TrimPrefix(name, module), f[3][strings.LastIndex(f[3], ":")+1:])
+			}
+		}
+		to.WriteString("\n")
+	}
+	return tests.String() + others.String()
 }

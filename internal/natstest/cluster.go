@@ -3,8 +3,11 @@ package natstest
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Cluster is several servers that replicate streams among each other.
@@ -123,3 +126,56 @@ func (c *Cluster) Leader(stream string) *Server {
 	}
 	return leader
 }
+
+// Stalled are the Raft groups that store nothing: no server leads them, or the
+// one that does commits nothing of what it has for stalledFor. Servers whose
+// files were set back may leave groups so for good: their leader's followers ask
+// for entries that it has compacted, and refuse what it sends ("Expected first
+// catchup entry to be a snapshot and peerstate").
+func (c *Cluster) Stalled() (groups []string) {
+	c.t.Helper()
+	before := c.pending()
+	select {
+	case <-time.After(stalledFor):
+	case <-c.t.Context().Done():
+	}
+	for group, now := range c.pending() {
+		if was, ok := before[group]; ok && was == now && now != nothingPending {
+			groups = append(groups, group)
+		}
+	}
+	slices.Sort(groups)
+	return groups
+}
+
+const stalledFor = 5 * time.Second
+
+// pending is, by group, how many entries its leader has committed, and one more;
+// 0 where there is no leader, and nothingPending where it is all that it has.
+// Servers that are down, or don't answer, say nothing.
+func (c *Cluster) pending() map[string]uint64 {
+	all := make(map[string]uint64)
+	for _, s := range c.Servers {
+		var answer map[string]map[string]struct {
+			State     string `json:"state"`
+			Committed uint64 `json:"committed"`
+			Last      uint64 `json:"pindex"`
+		}
+		if s.process() == nil || s.monitored(c.t.Context(), "/raftz?acc=$G", &answer) != nil {
+			continue
+		}
+		for group, is := range answer["$G"] {
+			led := all[group]
+			switch {
+			case is.State == "LEADER" && is.Committed >= is.Last:
+				led = nothingPending
+			case is.State == "LEADER" && led != nothingPending:
+				led = is.Committed + 1
+			}
+			all[group] = led
+		}
+	}
+	return all
+}
+
+const nothingPending = math.MaxUint64

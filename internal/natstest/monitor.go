@@ -16,14 +16,14 @@ type finalError struct{ err error }
 func (e *finalError) Error() string { return e.err.Error() }
 func (e *finalError) Unwrap() error { return e.err }
 
-// poll calls f until it returns nil, a *finalError, or the time is over: then
-// its last error.
+// poll calls f until it returns nil, a *finalError, or the limit is over: then its
+// last error. What one try takes counts for longestTry at most: a virtual machine
+// that stands still for minutes isn't a server that doesn't get ready.
 func poll(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for left := limit; ; {
+		began := time.Now()
 		err := f(ctx)
 		if _, final := errors.AsType[*finalError](err); err == nil || final {
 			return err
@@ -31,10 +31,15 @@ func poll(ctx context.Context, limit time.Duration, f func(context.Context) erro
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		if left -= min(time.Since(began), longestTry); left <= 0 {
 			return fmt.Errorf("after %v: %w", limit, err)
 		}
 	}
 }
+
+const longestTry = 5 * time.Second
 
 // healthy asks the server's monitoring port: it needs no credentials.
 func (s *Server) healthy(ctx context.Context) error {
@@ -86,7 +91,7 @@ func (s *Server) Connections() uint64 {
 	return answer.Total
 }
 
-var monitorClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var monitorClient = &http.Client{Timeout: longestTry, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (s *Server) monitored(ctx context.Context, path string, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.monitor+path, nil)

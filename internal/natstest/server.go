@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +16,7 @@ import (
 
 // patience is how long a server may take to get ready. It takes well below a
 // second on an idle machine, and a cluster some seconds.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // Server is a nats-server process with JetStream on loopback. Its ports and
 // its directory stay the same over restarts. It is safe for concurrent use,
@@ -74,7 +75,7 @@ func prepare(t testing.TB, name string, port int, conf ...string) *Server {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the end of %s:\n%s", s.log, tailOf(s.log, 16<<10))
+			t.Logf("the end of %s, without what is routine (go test -artifacts keeps all):\n%s", s.log, endOf(s.log, 20))
 		}
 	})
 	return s
@@ -202,11 +203,21 @@ func (s *Server) Restart() {
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint(port)) }
 
-// tailOf is the end of a file, for people.
-func tailOf(path string, size int) string {
+// routine are the lines of a server's log that say nothing about a failure: each
+// start has a hundred of them, and each look at a server that isn't ready one.
+var routine = regexp.MustCompile(`\[INF\]( | [-_|] |[ -]*$|.*( restore for stream | consumers for stream |Restored | rid:|---|Listening|Starting (JetStream|http)|Cluster name|Server id|Took ))|Healthcheck failed|Route connection|\[WRN\] Filestore .* (outdated|errored)`)
+
+// endOf is the last lines of a log that aren't routine, for people.
+func endOf(path string, lines int) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	return string(b[max(0, len(b)-size):])
+	var told []string
+	for line := range strings.Lines(string(b)) {
+		if !routine.MatchString(line) {
+			told = append(told, line)
+		}
+	}
+	return strings.Join(told[max(0, len(told)-lines):], "")
 }
