@@ -76,6 +76,11 @@ func (f *Feed) hand(ctx context.Context, p *Pending) error {
 	if err := f.usable(key); err != nil {
 		return err
 	}
+	if p.pr.draft.Expect.exact {
+		if err := f.records.expect(ctx, p.pr.msg.subject); err != nil {
+			return fmt.Errorf("eventlog: append to %s/%s: not sent: %w", f.name, key, err)
+		}
+	}
 	if len(p.pr.draft.Tags) > 0 {
 		err := f.allowAtomic(ctx)
 		if err != nil {

@@ -51,7 +51,8 @@ func (f *Feed) keyFromBlocks(ctx context.Context, head *message, want int, st St
 	for len(found) > 0 && found[len(found)-1].seq > head.seq {
 		found = found[:len(found)-1]
 	}
-	if len(found) == 0 || markOf(&found[len(found)-1]) != markOf(head) {
+	// Where there was some, older ones weren't looked for.
+	if len(found) != want || markOf(&found[len(found)-1]) != markOf(head) {
 		return nil
 	}
 	return found

@@ -54,6 +54,7 @@ type Feed struct {
 	led         ledSince               // where it ended when its present leadership was seen first
 
 	gaps    *feedGaps
+	records *blockCheck
 	keeper  *keeper
 	water   *watermark
 	closed  atomic.Bool
@@ -140,6 +141,7 @@ func (l *Log) newFeed(name string, reg *registry) *Feed {
 	}
 	f.keeper.f = f
 	f.gaps = newFeedGaps(f)
+	f.records = newBlockCheck(f)
 	f.acks = newAckReader(f.stream, l.domain)
 	f.water = &watermark{f: f}
 	f.syncer = newSyncer(f)

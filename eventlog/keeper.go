@@ -241,7 +241,7 @@ func (f *Feed) Check(ctx context.Context) error {
 	if err = errors.Join(err, lost); err != nil {
 		return err
 	}
-	err = errors.Join(refusalOf(f, f.Drift()), f.replicas.err(), f.gaps.check(ctx, st))
+	err = errors.Join(refusalOf(f, f.Drift()), f.replicas.err(), f.gaps.check(ctx, st), f.records.err(ctx))
 	if acked > st.Last {
 		err = errors.Join(err, &RangeError{Feed: f.name, Want: acked, First: st.First, Last: st.Last, class: ErrLostTail})
 	}

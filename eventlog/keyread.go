@@ -39,6 +39,9 @@ func (f *Feed) incomplete(subject string, expected, found int, from, to uint64) 
 // the leader's word twice: it finds none where the record is damaged, too, and
 // still counts it.
 func (f *Feed) headOf(ctx context.Context, subject string) (m message, ok bool, err error) {
+	if err := f.records.head(ctx); err != nil {
+		return m, false, err
+	}
 	m, ok, err = f.get(ctx, getRequest{LastFor: subject})
 	if err != nil || ok || f.adopted != nil {
 		return m, ok, err
@@ -322,6 +325,16 @@ func (k *keyReader) confirm(ctx context.Context) error {
 	n, err := k.f.countOf(ctx, k.subject)
 	if err != nil {
 		return err
+	}
+	if st.Last < k.head.seq {
+		return k.f.lossOr(ctx, &RangeError{Feed: k.f.name, Want: k.head.seq, First: st.First, Last: st.Last, class: ErrLostTail})
+	}
+	missing, err := k.f.gaps.missing(ctx, st)
+	if err != nil {
+		return err
+	}
+	if missing > 0 { // the server has found just now that it can't read them
+		return k.f.incomplete(k.subject, k.want, k.count, k.st.First, k.head.seq)
 	}
 	if st.First > k.st.First || n < k.want {
 		return nil

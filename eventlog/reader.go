@@ -201,11 +201,15 @@ func (r *Reader) take(ctx context.Context, msgs []message) ([]Commit, error) {
 	n := 0
 	for i := range msgs {
 		m := &msgs[i]
-		if m.seq > r.end {
+		seq := m.seq
+		if seq > r.end { // what isn't wanted says what is missing before it
+			seq = r.end + 1
+		}
+		err := r.account(ctx, seq)
+		if err == nil && m.seq > r.end {
 			r.cursor = r.end
 			break
 		}
-		err := r.account(ctx, m.seq)
 		skip := r.f.isMarker(m) || known.Passes() && known.passes(m)
 		if err == nil && !skip {
 			if err = r.dec.decode(&batch[n], lend(m)); err != nil {
@@ -329,11 +333,8 @@ func (r *Reader) idle(ctx context.Context) error {
 		return nil
 	case err != nil || (ok && next.seq <= r.end):
 		return err // it is on its way
-	case !r.cfg.trimmed && !r.cfg.keyed:
-		if !ok {
-			next.seq = st.Last + 1
-		}
-		if err := r.account(ctx, next.seq); err != nil {
+	case !r.cfg.keyed && r.f.adopted == nil:
+		if err := r.account(ctx, r.end+1); err != nil {
 			return err
 		}
 	}

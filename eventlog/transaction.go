@@ -70,6 +70,11 @@ func (f *Feed) AppendTransaction(ctx context.Context, tx Transaction) ([]Positio
 	if err := f.allowAtomic(ctx); err != nil {
 		return nil, err
 	}
+	for subject := range t.exact {
+		if err := f.records.expect(ctx, subject); err != nil {
+			return nil, t.wrap(fmt.Errorf("not sent: %w", err))
+		}
+	}
 	if slices.ContainsFunc(tx.Drafts, func(d Draft) bool { return d.Durability == Synced }) {
 		return t.appendSynced(ctx)
 	}

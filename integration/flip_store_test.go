@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -122,6 +123,7 @@ type flip struct {
 	file     string
 	at       int64 // byte
 	bit      int
+	whose    bool // it is where a record says whose it is: sequence or subject
 }
 
 func (f flip) String() string {
@@ -152,7 +154,25 @@ func chooseFlip(t *testing.T, templates []flipTemplate, seed uint64) flip {
 	f.file = files[r.IntN(len(files))]
 	info := must(os.Stat(filepath.Join(tm.dir, f.file)))(t)
 	f.at, f.bit = r.Int64N(info.Size()), r.IntN(8)
+	if strings.HasSuffix(f.file, ".blk") {
+		f.whose = saysWhose(must(os.ReadFile(filepath.Join(tm.dir, f.file)))(t), f.at)
+	}
 	return f
+}
+
+// saysWhose says whether a byte of a block file is in a record's sequence or
+// subject. A record begins with its length (4 bytes), sequence (8), time (8),
+// and the subject's length (2).
+func saysWhose(block []byte, at int64) bool {
+	for begin := int64(0); begin+22 <= int64(len(block)); {
+		size := int64(binary.LittleEndian.Uint32(block[begin:]) &^ (1 << 31))
+		if off := at - begin; off < size {
+			subject := int64(binary.LittleEndian.Uint16(block[begin+20:]))
+			return off >= 4 && off < 12 || off >= 20 && off < 22+subject
+		}
+		begin += size
+	}
+	return false
 }
 
 // damage copies the store to dir, and flips the bit there.

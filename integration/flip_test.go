@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,7 +84,8 @@ func flipAndCheck(t *testing.T, f flip, tm flipTemplate) flipResult {
 	dir := filepath.Join(t.TempDir(), "store")
 	f.damage(t, tm, dir)
 	checkStore(t, &r, tm, dir)
-	if r.kind != flipRight && r.kind != flipLoud {
+	r.unseen()
+	if slices.Index(flipKinds, r.kind) > slices.Index(flipKinds, flipUnseen) {
 		f.damage(t, tm, filepath.Join(t.ArtifactDir(), "store"))
 	}
 	return r

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type flipKind string
 const (
 	flipRight       flipKind = "right"          // the right state
 	flipLoud        flipKind = "loud"           // an error of one of our classes
+	flipUnseen      flipKind = "not found"      // silent, and documented as what can't be found: see unseen
 	flipServerPanic flipKind = "server's panic" // the server's own code panicked, or took too much memory
 	flipUntyped     flipKind = "untyped"        // an error of no class
 	flipSilent      flipKind = "silent"         // something else than was stored, and no error
@@ -32,7 +34,7 @@ const (
 	flipPanic       flipKind = "our panic"
 )
 
-var flipKinds = []flipKind{flipRight, flipLoud, flipServerPanic, flipUntyped, flipSilent, flipWait, flipPanic}
+var flipKinds = []flipKind{flipRight, flipLoud, flipUnseen, flipServerPanic, flipUntyped, flipSilent, flipWait, flipPanic}
 
 // flipClasses are the classes of errors that may be said of a damaged store.
 // ErrInvalid isn't among them: nobody gave a wrong argument.
@@ -109,6 +111,25 @@ func (r *flipResult) add(fs ...flipFinding) {
 	}
 }
 
+// unseen sorts out what docs/guarantees.md says isn't found: on a server
+// elsewhere, whose files nobody can read, a commit whose record is damaged in its
+// sequence or its subject isn't its key's head any more. Everything else that
+// reads the feed has to be right, or loud.
+func (r *flipResult) unseen() {
+	feed, ofFeed := strings.CutPrefix(strings.TrimSuffix(r.flip.what, " *.blk"), flipApp+"_")
+	if !r.flip.shape.separate || !ofFeed || !r.flip.whose {
+		return
+	}
+	found := r.findings
+	r.findings, r.kind = nil, flipRight
+	for _, f := range found {
+		if f.Kind == flipSilent && strings.HasSuffix(f.Step, ": heads of "+feed) {
+			f.Kind = flipUnseen
+		}
+		r.add(f)
+	}
+}
+
 // findingsOf are those of a kind.
 func (r *flipResult) findingsOf(k flipKind) (s string) {
 	for _, f := range r.findings {
@@ -123,6 +144,7 @@ func (r *flipResult) findingsOf(k flipKind) (s string) {
 // be.
 func reportFlips(t *testing.T, results []flipResult) {
 	t.Helper()
+	slices.SortFunc(results, func(a, b flipResult) int { return cmp.Compare(a.flip.seed, b.flip.seed) })
 	counts := map[flipKind]int{}
 	of := map[string]map[flipKind]int{}
 	for _, r := range results {
@@ -149,6 +171,11 @@ func reportFlips(t *testing.T, results []flipResult) {
 		}
 	}
 	t.Log(b.String())
+	// What isn't found is rare: a record in a hundred is a key's last one, and of
+	// it the part that says whose it is.
+	if n := counts[flipUnseen]; n > 2+len(results)/100 {
+		t.Errorf("%d of %d flipped bits weren't found", n, len(results))
+	}
 	for _, k := range []flipKind{flipUntyped, flipSilent, flipWait, flipPanic} {
 		if counts[k] > 0 {
 			t.Errorf("%d of %d flipped bits: %s", counts[k], len(results), k)
