@@ -46,3 +46,25 @@ func TestCapabilities(t *testing.T) {
 		}
 	}
 }
+
+// A version that can't be read is that of the oldest server, not of one that is
+// too old, nor of a newer one.
+func TestReleaseOf(t *testing.T) {
+	for version, want := range map[string]release{
+		"2.12.15": {2, 12}, "v2.14.0-RC.1": {2, 14}, "2.15": {2, 15}, "3.0.0": {3, 0}, "2.9.25": {2, 9},
+		"": releaseOldest, "dev": releaseOldest, "2": releaseOldest, "2.x.1": releaseOldest, "x.15.2": releaseOldest, "2.12-beta": releaseOldest,
+	} {
+		if got := releaseOf(version); got != want {
+			t.Errorf("%q: %s, want %s", version, got, want)
+		}
+	}
+	for leader, want := range map[string]string{"2.15.2": "2.15.2", "": "2.10"} { // connected to a newer one
+		c := jetstream.StreamConfig{Metadata: map[string]string{versionKey: leader}}
+		if got := capabilitiesOf(c, "2.15.2").version; got != want {
+			t.Errorf("leader %q: its version is told as %q, want %q", leader, got, want)
+		}
+	}
+	if got := capabilitiesOf(jetstream.StreamConfig{}, "2.10.27").version; got != "2.10.27" {
+		t.Errorf("a leader and a server of 2.10: %q", got)
+	}
+}
