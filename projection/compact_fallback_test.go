@@ -1,7 +1,11 @@
 package projection_test
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +15,7 @@ import (
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/projection"
 	"github.com/tidemark-es/tidemark/snapshot"
+	"github.com/tidemark-es/tidemark/timeframe"
 )
 
 // What is kept of a trimmed log proves each retained snapshot: where the
@@ -78,5 +83,64 @@ func TestCompactBySize(t *testing.T) {
 		case <-ctx.Done():
 			t.Fatal("never trimmed")
 		}
+	}
+}
+
+// foreignStore has what was saved say that it is of another log: of another
+// incarnation, or of one whose messages at these places are others.
+type foreignStore struct {
+	*snapshot.Store
+	change func(*timeframe.Lineage)
+}
+
+func (s *foreignStore) Candidates(ctx context.Context, unit string) ([]snapshot.Candidate, error) {
+	found, err := s.Store.Candidates(ctx, unit)
+	for i, c := range found {
+		if c.Manifest == nil || s.change == nil {
+			continue
+		}
+		m := *c.Manifest
+		m.Tag.Lineages = maps.Clone(m.Tag.Lineages)
+		l := m.Tag.Lineages["accounts"]
+		l.Anchors = slices.Clone(l.Anchors)
+		s.change(&l)
+		m.Tag.Lineages["accounts"] = l
+		found[i].Manifest = &m
+	}
+	return found, err
+}
+
+// Invariant 5: nothing is trimmed on the strength of a snapshot whose anchors
+// aren't in this log, though its rows are whole and its numbers fit.
+func TestCompactOfAnotherLog(t *testing.T) {
+	for name, change := range map[string]func(*timeframe.Lineage){
+		"another incarnation": func(l *timeframe.Lineage) { l.Incarnation = "another" },
+		"numbers used again":  func(l *timeframe.Lineage) { l.Anchors[0].Print[0] ^= 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := logtest.Context(t)
+			b := openBank(t, inMemory(t))
+			s := &foreignStore{Store: must(snapshot.Open(ctx, snapshot.Options{App: b.log.App(), JetStream: b.log.JetStream()}))(t)}
+			cfg := often(1)
+			cfg.Store = s
+			b.fill(t, 30) // so that the oldest snapshot leaves something to be trimmed
+			rt := b.start(t, cfg, b.balances())
+			b.filled(t, rt, 10)
+			awaitStatus(t, rt, "saved", func(s projection.SnapshotStatus) bool { return s.At.String() == "accounts=40" })
+			s.change = change
+			for _, o := range []projection.CompactOptions{{NoSave: true}, {}} {
+				r, err := rt.Compact(ctx, o)
+				if !errors.Is(err, projection.ErrUnverified) || r.Units[0].Verified || r.Units[0].Note == "" {
+					t.Errorf("%+v, %v", r, err)
+				}
+				if f := feedOf(t, r, "accounts"); f.Trimmed || f.Note == "" || b.first(t) != 1 {
+					t.Errorf("trimmed: %+v", f)
+				}
+			}
+			s.change = nil
+			if _, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil || b.first(t) == 1 {
+				t.Errorf("begins at %d: %v", b.first(t), err)
+			}
+		})
 	}
 }

@@ -49,3 +49,20 @@ func TestTrimPlan(t *testing.T) {
 		}
 	}
 }
+
+// R1.18: a log below the limit is never compacted by its size; one above it is
+// where it has grown by more than a tenth since the last time.
+func TestOutgrown(t *testing.T) {
+	p := CompactPolicy{Bytes: 1000}
+	for _, c := range []struct {
+		now, after uint64
+		want       bool
+	}{
+		{0, 0, false}, {1, 0, false}, {1000, 0, false}, {1001, 0, true},
+		{900, 100, false}, {1100, 1000, false}, {1101, 1000, true}, {2000, 2000, false}, {2200, 2000, false}, {2201, 2000, true},
+	} {
+		if got := p.outgrown(c.now, c.after); got != c.want {
+			t.Errorf("%d bytes, %d after the last compaction: %v", c.now, c.after, got)
+		}
+	}
+}
