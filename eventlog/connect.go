@@ -43,6 +43,7 @@ func (l *Log) connect(ctx context.Context) error {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			l.reach.reconnected(nc.ConnectedUrl())
 			o.Logger.Info().Str("url", nc.ConnectedUrlRedacted()).Msg("eventlog: reconnected")
 		}),
 	}
@@ -63,10 +64,14 @@ func (l *Log) connect(ctx context.Context) error {
 		opts = append(opts, auth...)
 	}
 	opts = append(append(opts, o.NATS...), unblock)
+	if l.embedded == nil {
+		opts = append(opts, l.reach.heed)
+	}
 	if l.nc, err = dial(ctx, url, opts); err != nil {
 		return connectError(ctx, url, err)
 	}
 	l.ownConn = true
+	l.reach.connected(l.nc)
 	l.hearDenied()
 	return nil
 }

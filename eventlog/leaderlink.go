@@ -112,55 +112,40 @@ func (l *leaderLink) close() {
 }
 
 const (
-	leaderDial   = time.Second            // for one address to connect
-	leaderForget = time.Minute            // an address that failed isn't tried for so long
-	leaderLook   = 10 * time.Second       // how often the writer asks where the leader is
-	quietFor     = 200 * time.Millisecond // how long commits are held back for a change to another connection
+	leaderLook = 10 * time.Second       // how often the writer asks where the leader is
+	quietFor   = 200 * time.Millisecond // how long commits are held back for a change to another connection
 )
-
-// leaderFinder finds the server that leads a feed's stream. It is for one
-// goroutine.
-type leaderFinder struct {
-	f      *Feed
-	names  map[string]string    // of servers, by URL
-	failed map[string]time.Time // when an address couldn't be connected to
-}
-
-func newLeaderFinder(f *Feed) *leaderFinder {
-	return &leaderFinder{f: f, names: map[string]string{}, failed: map[string]time.Time{}}
-}
 
 // leader is the name of the server that leads the stream; "" where there is
 // only one, or it isn't known now.
-func (d *leaderFinder) leader(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, leaderDial)
+func (f *Feed) leader(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, addressWait)
 	defer cancel()
 	var resp struct {
 		Cluster *jetstream.ClusterInfo `json:"cluster"`
 	}
-	if err := d.f.ask(ctx, "STREAM.INFO."+d.f.stream, nil, &resp); err != nil || resp.Cluster == nil || len(resp.Cluster.Replicas) == 0 {
+	if err := f.ask(ctx, "STREAM.INFO."+f.stream, nil, &resp); err != nil || resp.Cluster == nil || len(resp.Cluster.Replicas) == 0 {
 		return ""
 	}
 	return resp.Cluster.Leader
 }
 
-// connect connects to the named server, nil where that can't be had: each
-// address that may be its is tried for leaderDial at most.
-func (d *leaderFinder) connect(ctx context.Context, name string) *nats.Conn {
-	for _, url := range d.f.log.nc.Servers() {
-		known, ok := d.names[url]
-		if ctx.Err() != nil || ok && known != name || time.Since(d.failed[url]) < leaderForget {
+// connectTo connects to the named server, nil where that can't be had: each
+// address that may be its is tried for addressWait at most.
+func (f *Feed) connectTo(ctx context.Context, name string) *nats.Conn {
+	for _, url := range f.log.nc.Servers() {
+		if ctx.Err() != nil || !f.log.reach.mayLead(url, name) {
 			continue
 		}
-		nc, err := d.f.dialSecond(url)
+		nc, err := f.dialSecond(url)
 		if err != nil {
-			d.failed[url] = time.Now()
-			delete(d.names, url)
-			d.f.log.opts.Logger.Debug().Err(err).Str("feed", d.f.name).Msg("eventlog: no connection of the writer's own")
+			f.log.reach.tried(url, "")
+			f.log.opts.Logger.Debug().Err(err).Str("feed", f.name).Msg("eventlog: no connection of the writer's own")
 			continue
 		}
-		d.names[url] = nc.ConnectedServerName()
-		if d.names[url] == name {
+		at := nc.ConnectedServerName()
+		f.log.reach.tried(url, at)
+		if at == name {
 			return nc
 		}
 		nc.Close()
@@ -191,16 +176,12 @@ func (f *Feed) dialSecond(url string) (*nats.Conn, error) {
 		}
 	}
 	o.Url, o.Servers = u.String(), nil
-	o.Name, o.Timeout = "tidemark-writer", leaderDial
-	if d, ok := o.CustomDialer.(*unblockedDialer); ok { // which has a timeout of its own
-		quick := *d
-		quick.timeout = leaderDial
-		o.CustomDialer = &quick
-	}
+	o.Name, o.Timeout = "tidemark-writer", addressWait
+	o.CustomDialer = quickDialer(&o)
 	o.PingInterval, o.MaxPingsOut = pingEvery, 1
 	o.AllowReconnect, o.RetryOnFailedConnect = false, false
 	o.ConnectedCB, o.ReconnectedCB, o.ReconnectErrCB, o.DiscoveredServersCB, o.LameDuckModeHandler = nil, nil, nil, nil, nil
-	o.DisconnectedCB, o.DisconnectedErrCB, o.ClosedCB = nil, nil, nil
+	o.DisconnectedCB, o.DisconnectedErrCB, o.ClosedCB, o.ReconnectToServerCB = nil, nil, nil, nil
 	o.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		f.log.denials.note(f.log.inboxPrefix(), nc.Stats().Reconnects, err)
 	}
@@ -210,14 +191,13 @@ func (f *Feed) dialSecond(url string) (*nats.Conn, error) {
 // follow keeps the writer's link with the stream's leader until the writer
 // ends.
 func (w *writer) follow(l *leaderLink) {
-	find := newLeaderFinder(w.f)
 	tick := time.NewTicker(leaderLook)
 	defer tick.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(w.f.keeper.end, cancel)()
 	for {
-		w.lead(ctx, l, find)
+		w.lead(ctx, l)
 		select {
 		case <-tick.C:
 		case <-w.stop:
@@ -227,16 +207,16 @@ func (w *writer) follow(l *leaderLink) {
 }
 
 // lead moves the link to the leader where it is elsewhere.
-func (w *writer) lead(ctx context.Context, l *leaderLink, find *leaderFinder) {
+func (w *writer) lead(ctx context.Context, l *leaderLink) {
 	at := l.common.nc
 	if own := l.second(); own != nil {
 		at = own.nc
 	}
-	name := find.leader(ctx)
+	name := w.f.leader(ctx)
 	if name == "" || name == at.ConnectedServerName() {
 		return
 	}
-	nc := find.connect(ctx, name)
+	nc := w.f.connectTo(ctx, name)
 	if nc == nil {
 		return
 	}

@@ -25,6 +25,7 @@ type Log struct {
 	embedded *embedded
 	ownConn  bool
 	denials  denials
+	reach    *reach
 	session  string
 	unhear   func() // gives the connection its error handler back
 
@@ -64,7 +65,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := opts.absolute(); err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, api: "$JS.API", feeds: make(map[string]*Feed), ended: make(chan struct{}), over: make(chan struct{}), session: newSession(opts)}
+	l := &Log{opts: opts, api: "$JS.API", reach: newReach(), feeds: make(map[string]*Feed), ended: make(chan struct{}), over: make(chan struct{}), session: newSession(opts)}
 	if opts.Domain != "" {
 		l.api = "$JS." + opts.Domain + ".API"
 	}

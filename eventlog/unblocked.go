@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,8 +36,22 @@ func unblock(o *nats.Options) error {
 	if o.InProcessServer != nil {
 		o.InProcessServer = unblockedProvider{o.InProcessServer}
 	}
-	o.CustomDialer = &unblockedDialer{own: o.CustomDialer, dialer: o.Dialer, timeout: o.Timeout, multipath: o.AllowMultipathTCP}
+	o.CustomDialer = unblockedDialerOf(o)
 	return nil
+}
+
+func unblockedDialerOf(o *nats.Options) *unblockedDialer {
+	return &unblockedDialer{own: o.CustomDialer, dialer: o.Dialer, timeout: o.Timeout, multipath: o.AllowMultipathTCP}
+}
+
+// quickDialer dials as the options say, for addressWait at most.
+func quickDialer(o *nats.Options) *unblockedDialer {
+	d := unblockedDialerOf(o)
+	if have, ok := o.CustomDialer.(*unblockedDialer); ok { // the log's
+		*d = *have
+	}
+	d.wait = func() time.Duration { return addressWait }
+	return d
 }
 
 type unblockedProvider struct{ nats.InProcessConnProvider }
@@ -55,9 +70,17 @@ type unblockedDialer struct {
 	dialer    *net.Dialer       // the user's, nil for none
 	timeout   time.Duration
 	multipath *bool
+	// wait is how long the server's first byte may take from now on; nil, or 0:
+	// as long as the connection's timeout says.
+	wait func() time.Duration
 }
 
 func (d *unblockedDialer) Dial(network, address string) (net.Conn, error) {
+	var wait time.Duration
+	if d.wait != nil {
+		wait = d.wait()
+	}
+	first := time.Now().Add(wait)
 	var c net.Conn
 	var err error
 	if d.own != nil {
@@ -67,6 +90,9 @@ func (d *unblockedDialer) Dial(network, address string) (net.Conn, error) {
 		if d.dialer != nil {
 			dialer = *d.dialer
 		}
+		if wait > 0 && (dialer.Timeout <= 0 || dialer.Timeout > wait) {
+			dialer.Timeout = wait
+		}
 		if d.multipath != nil {
 			dialer.SetMultipathTCP(*d.multipath)
 		}
@@ -75,7 +101,12 @@ func (d *unblockedDialer) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &unblockedConn{Conn: c}, nil
+	u := &unblockedConn{Conn: c}
+	if wait > 0 {
+		u.first = first
+		u.silent.Store(true)
+	}
+	return u, nil
 }
 
 // SkipTLSHandshake passes on what the user's dialer says.
@@ -93,6 +124,34 @@ type unblockedConn struct {
 	backlog  []byte    // that the server hasn't taken
 	draining bool      // a goroutine writes the backlog, and it alone writes
 	err      error     // of that goroutine, for good
+
+	silent  atomic.Bool // nothing was read yet, and first bounds that
+	first   time.Time
+	reading time.Time // the deadline for reads, as the client has set it; guarded by mu
+}
+
+// SetReadDeadline bounds reads: until the first byte by what is sooner.
+func (c *unblockedConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.reading = t
+	c.mu.Unlock()
+	if c.silent.Load() && (t.IsZero() || t.After(c.first)) {
+		t = c.first
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *unblockedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && c.silent.CompareAndSwap(true, false) {
+		c.mu.Lock()
+		t := c.reading
+		c.mu.Unlock()
+		if e := c.Conn.SetReadDeadline(t); err == nil {
+			err = e
+		}
+	}
+	return n, err
 }
 
 // SetWriteDeadline bounds how long what is written from here on may be kept.

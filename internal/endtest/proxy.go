@@ -37,6 +37,16 @@ func (p *Proxy) URL() string { return "nats://" + p.listener.Addr().String() }
 // Silence ends passing on, of all connections that there are and will be.
 func (p *Proxy) Silence() { p.silent.Store(true) }
 
+// Cut breaks the connections that there are.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
+
 func (p *Proxy) serve() {
 	for {
 		in, err := p.listener.Accept()
@@ -72,9 +82,5 @@ func (p *Proxy) pass(from, to net.Conn) {
 
 func (p *Proxy) close() {
 	_ = p.listener.Close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.conns {
-		_ = c.Close()
-	}
+	p.Cut()
 }

@@ -20,6 +20,13 @@ type Cluster struct {
 // all are ready, and streams of n replicas can be made.
 func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
+	return StartClusterAs(t, n, func(int) string { return "" })
+}
+
+// StartClusterAs is StartCluster with more configuration for each server, which
+// is numbered from 0.
+func StartClusterAs(t testing.TB, n int, conf func(i int) string) *Cluster {
+	t.Helper()
 	c := &Cluster{t: t}
 	routes := make([]string, n)
 	ports := make([]int, n)
@@ -29,7 +36,7 @@ func StartCluster(t testing.TB, n int) *Cluster {
 	}
 	for i := range n {
 		cluster := fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }", loopback(ports[i]), strings.Join(routes, ", "))
-		s := prepare(t, fmt.Sprintf("n%d", i+1), freePort(t), cluster)
+		s := prepare(t, fmt.Sprintf("n%d", i+1), freePort(t), cluster, conf(i))
 		c.Servers = append(c.Servers, s)
 	}
 	for _, s := range c.Servers {
