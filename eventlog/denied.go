@@ -104,7 +104,20 @@ func (d *denials) watch(reconnects uint64, tell func(*PermissionError), prefixes
 	}
 }
 
+// watch is denials.watch. A server of the log's own domain has turned subjects
+// of the API into those without a domain before it looks at permissions, so it
+// names these.
 func (l *Log) watch(tell func(*PermissionError), prefixes ...string) (stop func()) {
+	for _, p := range prefixes {
+		rest, ok := strings.CutPrefix(p, l.api+".")
+		switch {
+		case !ok || l.api == defaultAPI:
+		case strings.HasPrefix(rest, "$KV."):
+			prefixes = append(prefixes, rest)
+		default:
+			prefixes = append(prefixes, defaultAPI+"."+rest)
+		}
+	}
 	return l.denials.watch(l.nc.Stats().Reconnects, tell, prefixes...)
 }
 

@@ -12,21 +12,16 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
+	"github.com/tidemark-es/tidemark/internal/permissions"
 )
 
 // What docs/operations.md lists, for application "a".
 var (
-	readerPublishes = []string{
-		"$JS.API.INFO",
-		"$JS.API.STREAM.INFO.a_accounts", "$JS.API.STREAM.MSG.GET.a_accounts",
-		"$JS.API.STREAM.MSG.GET.KV_a_feeds",
-		"$JS.API.CONSUMER.CREATE.a_accounts.>", "$JS.API.CONSUMER.MSG.NEXT.a_accounts.*", "$JS.API.CONSUMER.DELETE.a_accounts.*",
-	}
-	writerPublishes = append([]string{"a.accounts.>"}, readerPublishes...)
-	makerPublishes  = append([]string{
-		"$JS.API.STREAM.CREATE.a_accounts", "$JS.API.STREAM.CREATE.KV_a_feeds",
-		"$JS.API.STREAM.INFO.KV_a_feeds", "$JS.API.STREAM.INFO.KV_a_snapshots", "$KV.a_feeds.accounts",
-	}, writerPublishes...)
+	readerPublishes = permissions.Publish(accountsOfA, "read", "tidy")
+	writerPublishes = permissions.Publish(accountsOfA, "append", "tidy")
+	makerPublishes  = permissions.Publish(accountsOfA, "create", "append", "tidy")
+
+	accountsOfA = permissions.Scope{App: "a", Feeds: []string{"accounts"}}
 )
 
 func without(list []string, subjects ...string) []string {

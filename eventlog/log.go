@@ -15,6 +15,9 @@ import (
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
+// defaultAPI is the prefix of JetStream API subjects without a domain.
+const defaultAPI = "$JS.API"
+
 // Log is an application's set of feeds. It is safe for concurrent use.
 type Log struct {
 	opts     Options
@@ -65,7 +68,7 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if err := opts.absolute(); err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, api: "$JS.API", reach: newReach(), feeds: make(map[string]*Feed), ended: make(chan struct{}), over: make(chan struct{}), session: newSession(opts)}
+	l := &Log{opts: opts, api: defaultAPI, reach: newReach(), feeds: make(map[string]*Feed), ended: make(chan struct{}), over: make(chan struct{}), session: newSession(opts)}
 	if opts.Domain != "" {
 		l.api = "$JS." + opts.Domain + ".API"
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/tidemark-es/tidemark/internal/natstest"
 )
 
-// permissions is a server with one user who may do anything, and others who
+// whoMay is a server with one user who may do anything, and others who
 // lack something.
-const permissions = `accounts {
+const whoMay = `accounts {
 	BOOKS {
 		jetstream: enabled
 		users: [
@@ -51,7 +51,7 @@ func definitely(t *testing.T, what string, begun time.Time, err error) {
 }
 
 func TestMissingPermissions(t *testing.T) {
-	server := natstest.Start(t, permissions)
+	server := natstest.Start(t, whoMay)
 	as := func(user string) eventlog.Options {
 		return eventlog.Options{App: "auth", URL: server.URL(), User: user, Password: "p"}
 	}

@@ -82,6 +82,8 @@ var rules = []rule{
 		reason: "starts a real server with a log on it, for the tests of all above eventlog"},
 	{packages: "internal/racetest", may: []string{"eventlog", "timeframe", "internal/causal", "internal/grace", "internal/gaps", "internal/kv", "internal/highwater", "internal/storable", "internal/equal", "internal/utc"},
 		reason: "races writers on any log, for the tests of eventlog and of the whole"},
+	{packages: "internal/permissions",
+		reason: "a table for the manual and for tests"},
 	{packages: "internal/natstest",
 		reason: "runs processes of the server, and knows nothing of what is stored on them"},
 }

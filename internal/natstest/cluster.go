@@ -36,7 +36,7 @@ func StartClusterAs(t testing.TB, n int, conf func(i int) string) *Cluster {
 	}
 	for i := range n {
 		cluster := fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }", loopback(ports[i]), strings.Join(routes, ", "))
-		s := prepare(t, fmt.Sprintf("n%d", i+1), freePort(t), cluster, conf(i))
+		s := prepare(t, fmt.Sprintf("n%d", i+1), "", freePort(t), cluster, conf(i))
 		c.Servers = append(c.Servers, s)
 	}
 	for _, s := range c.Servers {

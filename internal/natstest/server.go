@@ -46,15 +46,24 @@ func Start(t testing.TB, conf ...string) *Server {
 // the one that go.mod names.
 func StartVersion(t testing.TB, version string, conf ...string) *Server {
 	t.Helper()
-	s := prepare(t, "single", freePort(t), conf...)
+	s := prepare(t, "single", "", freePort(t), conf...)
 	s.version = version
 	s.launch()
 	s.awaitReady()
 	return s
 }
 
+// StartDomain starts a server of a JetStream domain.
+func StartDomain(t testing.TB, domain string, conf ...string) *Server {
+	t.Helper()
+	s := prepare(t, "server-of-"+domain, domain, freePort(t), conf...)
+	s.launch()
+	s.awaitReady()
+	return s
+}
+
 // prepare writes a server's configuration.
-func prepare(t testing.TB, name string, port int, conf ...string) *Server {
+func prepare(t testing.TB, name, domain string, port int, conf ...string) *Server {
 	t.Helper()
 	artifacts := t.ArtifactDir()
 	file := fmt.Sprintf("%s-%d", name, port) // a test may start several of one name
@@ -63,12 +72,15 @@ func prepare(t testing.TB, name string, port int, conf ...string) *Server {
 		conf: filepath.Join(artifacts, file+".conf"), log: filepath.Join(artifacts, file+".log"),
 		store: t.TempDir(),
 	}
+	if domain != "" {
+		domain = ", domain: " + domain
+	}
 	lines := append([]string{
 		"server_name: " + name,
 		"listen: " + s.host,
 		"http: " + s.monitor,
 		fmt.Sprintf("log_file: %q", s.log),
-		fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 4GB, max_memory_store: 1GB }", s.store),
+		fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 4GB, max_memory_store: 1GB%s }", s.store, domain),
 	}, conf...)
 	if err := os.WriteFile(s.conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
