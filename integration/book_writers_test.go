@@ -183,6 +183,10 @@ func careful(keys int) member {
 			}
 			pos, err := c.settle(ctx, eventlog.Draft{
 				Key: key, Expect: eventlog.ExpectSeq(prev),
+				// What is sent again is looked for in what came since: reading
+				// all of a few keys' histories takes longer than a short
+				// ResolveTimeout on a slow machine, each time anew.
+				After:  prev,
 				Events: []any{added{Writer: writer, N: n, Prev: prev, Part: 1, Of: 1}},
 			})
 			if errors.Is(err, eventlog.ErrConflict) && ctx.Err() == nil {

@@ -212,7 +212,8 @@ func stacks() string {
 	const module = "github.com/tidemark-es/tidemark/"
 	var tests, others strings.Builder
 	for stack := range strings.SplitSeq(all.String(), "\n\n") {
-		count, frames, _ := strings.Cut(stack, " @ ")
+		count, frames, _ := strings.Cut(strings.TrimSpace(stack), " @ ")
+		count = count[strings.LastIndex(count, "\n")+1:] // the first one is after a heading
 		if !strings.Contains(frames, module) || strings.Contains(frames, "integration.stacks") {
 			continue
 		}

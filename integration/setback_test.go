@@ -86,6 +86,9 @@ type setBackRun struct {
 	stuck bool    // its stream has no leader any more
 	lost  uint64  // the last sequence that was appended
 	seen  *seenBy // by a follower
+
+	mu      sync.Mutex
+	applied map[uint64]int // by the running projection: its append of each sequence, the last time
 }
 
 func (r *setBackRound) run(feeds int) {
@@ -100,7 +103,7 @@ func (r *setBackRound) run(feeds int) {
 	urls := []string{third.URL(), r.cluster.URL(), back[0].URL() + "," + third.URL()}
 	r.await()
 	for i := range feeds {
-		run := &setBackRun{setBackRound: r, name: fmt.Sprintf("f%d", i)}
+		run := &setBackRun{setBackRound: r, name: fmt.Sprintf("f%d", i), applied: make(map[uint64]int)}
 		if run.log = r.openLog(ctx, urls[r.rnd.IntN(len(urls))]); run.log == nil {
 			t.Fatal("nothing was set back yet")
 		}
@@ -233,15 +236,34 @@ func (r *setBackRun) known(err error) {
 }
 
 // startOn starts the run's projection.
-func (r *setBackRun) startOn(ctx context.Context, log *eventlog.Log, f *eventlog.Feed, cfg projection.Config) (rt *projection.Runtime, table *projection.Table[string, tally], final error) {
+func (r *setBackRun) startOn(ctx context.Context, log *eventlog.Log, f *eventlog.Feed, cfg projection.Config, applied func(uint64, int)) (rt *projection.Runtime, table *projection.Table[string, tally], final error) {
 	r.patiently(ctx, "start", func(ctx context.Context) (err error) {
-		table = setBackTable(f)
+		table = setBackTableOf(f, applied)
 		if rt, err = cfg.Start(ctx, log, table); toldLoss(err) {
 			final, err = err, nil
 		}
 		return err
 	})
 	return rt, table, final
+}
+
+func (r *setBackRun) note(seq uint64, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.applied[seq] = n
+}
+
+// foreign are the sequences at which the running projection applied another
+// append, the last time that it applied one there, than the leader has.
+func (r *setBackRun) foreign(records []record) (seqs []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rec := range records {
+		if n := r.applied[rec.seq]; n != 0 && n != rec.n() {
+			seqs = append(seqs, fmt.Sprintf("%d: append %d for %d", rec.seq, n, rec.n()))
+		}
+	}
+	return seqs
 }
 
 // toldLoss says whether an error is one that tells of what is lost.
@@ -252,7 +274,7 @@ func toldLoss(err error) bool {
 func (r *setBackRun) start(ctx context.Context) {
 	r.feed = r.openOn(ctx, r.log)
 	var err error
-	if r.rt, r.table, err = r.startOn(ctx, r.log, r.feed, everyFew(uint64(1+r.rnd.IntN(40)))); err != nil || r.stuck {
+	if r.rt, r.table, err = r.startOn(ctx, r.log, r.feed, everyFew(uint64(1+r.rnd.IntN(40))), r.note); err != nil || r.stuck {
 		r.t.Fatalf("nothing was set back yet: %v", err)
 	}
 	r.seen = &seenBy{ended: make(chan struct{})}
@@ -290,8 +312,14 @@ func (s *seenBy) all() []string {
 }
 
 func setBackTable(feed *eventlog.Feed) *projection.Table[string, tally] {
+	return setBackTableOf(feed, func(uint64, int) {})
+}
+
+// setBackTableOf tells which append came at which sequence, as it is applied.
+func setBackTableOf(feed *eventlog.Feed, applied func(seq uint64, n int)) *projection.Table[string, tally] {
 	t := projection.NewTable[string, tally]("tally-" + feed.Name())
 	projection.On(t, feed, func(tx *projection.Tx[string, tally], e eventlog.Event, a added) error {
+		applied(e.Seq, a.N)
 		tx.Put(e.Key, tx.Value(e.Key).with(e.Seq, a))
 		return nil
 	})
@@ -363,7 +391,7 @@ func (r *setBackRun) check(ctx context.Context, log *eventlog.Log) {
 	cfg := readOnly()
 	cfg.NoSnapshots = r.rnd.IntN(2) == 0
 	f := r.openOn(ctx, log)
-	rt, table, err := r.startOn(ctx, log, f, cfg)
+	rt, table, err := r.startOn(ctx, log, f, cfg, func(uint64, int) {})
 	if rt != nil {
 		defer rt.Close()
 	}
@@ -486,7 +514,7 @@ func (r *setBackRun) judge(ctx context.Context, who string, rt *projection.Runti
 			return
 		case limit.Err() != nil:
 			r.found["mixed, "+who]++
-			r.t.Logf("%s of %s: %v at %d, want %v at %d; %+v", who, r.name, got, at, want, len(records), rt.Metrics()[0])
+			r.t.Logf("%s of %s: %v at %d, want %v at %d; applied in place of what the leader has: %q; %+v", who, r.name, got, at, want, len(records), r.foreign(records), rt.Metrics()[0])
 			return
 		}
 		<-time.After(20 * time.Millisecond)

@@ -39,6 +39,11 @@ func StartClusterAs(t testing.TB, n int, conf func(i int) string) *Cluster {
 		s := prepare(t, fmt.Sprintf("n%d", i+1), "", freePort(t), cluster, conf(i))
 		c.Servers = append(c.Servers, s)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("Raft groups that commit nothing: %q", c.Stalled())
+		}
+	})
 	for _, s := range c.Servers {
 		s.launch()
 	}
@@ -142,10 +147,7 @@ func (c *Cluster) Leader(stream string) *Server {
 func (c *Cluster) Stalled() (groups []string) {
 	c.t.Helper()
 	before := c.pending()
-	select {
-	case <-time.After(stalledFor):
-	case <-c.t.Context().Done():
-	}
+	<-time.After(stalledFor)
 	for group, now := range c.pending() {
 		if was, ok := before[group]; ok && was == now && now != nothingPending {
 			groups = append(groups, group)
@@ -168,7 +170,7 @@ func (c *Cluster) pending() map[string]uint64 {
 			Committed uint64 `json:"committed"`
 			Last      uint64 `json:"pindex"`
 		}
-		if s.process() == nil || s.monitored(c.t.Context(), "/raftz?acc=$G", &answer) != nil {
+		if s.process() == nil || s.monitored(context.Background(), "/raftz?acc=$G", &answer) != nil {
 			continue
 		}
 		for group, is := range answer["$G"] {

@@ -217,7 +217,7 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint
 
 // routine are the lines of a server's log that say nothing about a failure: each
 // start has a hundred of them, and each look at a server that isn't ready one.
-var routine = regexp.MustCompile(`\[INF\]( | [-_|] |[ -]*$|.*( restore for stream | consumers for stream |Restored | rid:|---|Listening|Starting (JetStream|http)|Cluster name|Server id|Took ))|Healthcheck failed|Route connection|\[WRN\] Filestore .* (outdated|errored)`)
+var routine = regexp.MustCompile(`\[INF\]( | [-_|] |[ -]*$|.*( restore for stream | consumers for stream |Restored | rid:|---|Listening|Starting (JetStream|http)|Cluster name|Server id|Took ))|Healthcheck failed|Error trying to connect to route|Route connection|\[WRN\] Filestore .* (outdated|errored)`)
 
 // endOf is the last lines of a log that aren't routine, for people.
 func endOf(path string, lines int) string {
