@@ -113,13 +113,14 @@ func (a *auditor) look(ctx context.Context, fresh time.Duration) error {
 	if err != nil {
 		return err
 	}
-	places := make([]place, len(msgs))
-	for i := range msgs {
-		places[i] = place{msgs[i].seq, msgs[i].nanos}
-	}
 	changed := a.audit.changed(st.term)
 	if changed {
 		a.src.doubt(st.Last)
+		msgs = a.r.since(0) // what was sure by the word of another
+	}
+	places := make([]place, len(msgs))
+	for i := range msgs {
+		places[i] = place{msgs[i].seq, msgs[i].nanos}
 	}
 	var marks []mark
 	if changed {
@@ -130,8 +131,11 @@ func (a *auditor) look(ctx context.Context, fresh time.Duration) error {
 	}
 	last := a.audit.sure
 	for _, i := range a.audit.plan(st.term, places, rand.IntN) {
-		last = markOf(&msgs[i])
-		marks = append(marks, last)
+		m := markOf(&msgs[i])
+		marks = append(marks, m)
+		if m.seq > last.seq {
+			last = m
+		}
 	}
 	if err := f.compareMarks(ctx, marks, st); err != nil {
 		return err

@@ -65,7 +65,7 @@ func (p *proof) need(msgs []message) int {
 func (p *proof) equal(seq uint64) { p.proved = p.proved || seq > p.floor }
 
 const (
-	auditSpread = 512 // messages of an interval that are compared after another leader was seen
+	auditSpread = 512 // messages that are compared after another leader was seen
 	auditOlder  = 32  // marks that are kept of what was read before
 )
 
@@ -82,10 +82,11 @@ const (
 //     it, unless it is all in the interval since;
 //   - the last message that was handed out, and one inside of the interval, by
 //     chance;
-//   - where another leader was seen, or another term of it: those before the
-//     longest pauses inside of the interval, since a quorum that was set back
-//     takes no messages for the time of an election; auditSpread of the
-//     interval, evenly spread; and the older marks.
+//   - where another leader was seen, or another term of it, of all that the hub
+//     still has, also of what was sure before: those before the longest pauses,
+//     since a quorum that was set back takes no messages for the time of an
+//     election; auditSpread, evenly spread; and the older marks. The new leader
+//     may be the server that kept a lost tail.
 type audit struct {
 	sure  mark
 	older []mark // ascending; thinned out
@@ -102,8 +103,9 @@ type place struct {
 // changed says whether another leadership was seen.
 func (a *audit) changed(now term) bool { return a.begun && now != a.term }
 
-// plan picks from the places that were handed out since the last look, in
-// ascending order, those to compare: indexes, ascending. pick returns a number
+// plan picks from places, in ascending order, those to compare: indexes,
+// ascending. They are what was handed out since the last look, and where another
+// leader was seen all that there is. pick returns a number
 // in [0, n).
 func (a *audit) plan(now term, since []place, pick func(n int) int) []int {
 	n := len(since)

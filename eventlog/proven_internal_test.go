@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -162,11 +163,15 @@ func TestAuditorFindsWhatIsLost(t *testing.T) {
 		}
 		log = append(log, m)
 	}
+	st, err := f.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		lost, to uint64 // other messages were handed out there
 		upto     uint64 // all that was
 		sure     uint64 // by an earlier look
-		term     term   // of that
+		term     term   // of that; zero: the present one
 		found    bool
 	}{
 		"nothing is":                          {0, 0, 100, 50, term{}, false},
@@ -176,6 +181,7 @@ func TestAuditorFindsWhatIsLost(t *testing.T) {
 		"inside, and another leads":           {60, 61, 100, 50, term{leader: "other"}, true},
 		"all, and nothing came since":         {40, 60, 60, 60, term{}, true},
 		"inside of what was looked at before": {40, 45, 100, 50, term{}, false}, // not found: the guarantees page says so
+		"that, and another leads":             {40, 45, 100, 50, term{leader: "other"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ended := make(chan struct{})
@@ -189,7 +195,7 @@ func TestAuditorFindsWhatIsLost(t *testing.T) {
 				}
 				r.put(m)
 				if seq == c.sure {
-					a.audit.confirmed(c.term, markOf(&m))
+					a.audit.confirmed(cmp.Or(c.term, st.term), markOf(&m))
 				}
 			}
 			err := a.look(t.Context(), 0)

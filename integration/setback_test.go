@@ -5,10 +5,8 @@ package integration
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -89,6 +87,7 @@ type setBackRun struct {
 
 	mu      sync.Mutex
 	applied map[uint64]int // by the running projection: its append of each sequence, the last time
+	acked   []record       // since the set-back
 }
 
 func (r *setBackRound) run(feeds int) {
@@ -336,6 +335,7 @@ func (r *setBackRun) append(ctx context.Context, f *eventlog.Feed, n int) {
 			at, err := f.AppendDraft(ctx, d)
 			if err == nil {
 				r.lost = at.Seq
+				r.acked = append(r.acked, record{seq: at.Seq, key: d.Key, id: d.ID, events: []added{d.Events[0].(added)}})
 			}
 			return r.giveUp(ctx, f, err)
 		}) {
@@ -364,6 +364,7 @@ func (r *setBackRound) again(ctx context.Context) {
 	for _, run := range r.runs {
 		f := run.openOn(ctx, log)
 		lost := run.lost
+		run.acked = nil
 		run.append(ctx, f, 1+r.rnd.IntN(5+95*r.rnd.IntN(2)))
 		if !run.stuck && run.lost <= lost {
 			r.found["history short"]++
@@ -400,6 +401,9 @@ func (r *setBackRun) check(ctx context.Context, log *eventlog.Log) {
 	if r.stuck {
 		return
 	}
+	if r.acknowledged(records) != nil {
+		r.found["the third elected later"]++
+	}
 	if replaced(records) {
 		r.found["history replaced"]++
 	} else {
@@ -435,148 +439,5 @@ func openPatiently(ctx context.Context, log *eventlog.Log, name string) (f *even
 		if !errors.Is(err, eventlog.ErrUnavailable) || ctx.Err() != nil {
 			return f, err
 		}
-	}
-}
-
-// replaced says whether commits were lost, and others have their numbers.
-func replaced(records []record) bool {
-	return len(records) > 0 && records[len(records)-1].n() != len(records)
-}
-
-// truth is the log as its leader has it, asked message by message.
-func (r *setBackRun) truth(ctx context.Context, f *eventlog.Feed) (records []record) {
-	for seq, ended := uint64(1), false; ; seq++ {
-		ok := r.patiently(ctx, "ask the leader", func(ctx context.Context) (err error) {
-			if ended, err = r.ended(ctx, seq); err != nil || ended {
-				return err
-			}
-			c, ok, err := f.Lookup(ctx, seq)
-			if err == nil && !ok {
-				r.t.Fatalf("%s: the leader has %d, and Lookup finds nothing", r.name, seq)
-			}
-			if err == nil {
-				records = append(records, must(recordOf(&c))(r.t))
-			}
-			return r.giveUp(ctx, f, err)
-		})
-		if !ok || ended {
-			return records
-		}
-	}
-}
-
-// ended asks the leader whether it has no message of a number.
-func (r *setBackRun) ended(ctx context.Context, seq uint64) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	body := must(json.Marshal(map[string]uint64{"seq": seq}))(r.t)
-	m, err := r.log.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+r.feed.Stream(), body)
-	if err != nil {
-		return false, err
-	}
-	var resp struct {
-		Error *struct {
-			Code        int
-			Description string
-		} `json:"error"`
-	}
-	switch err := json.Unmarshal(m.Data, &resp); {
-	case err != nil || resp.Error == nil:
-		return false, err
-	case resp.Error.Code == 404:
-		return true, nil
-	}
-	return false, errors.New(resp.Error.Description)
-}
-
-// judge waits until the table is where the log is, or its projection has
-// ended, and counts what came of it.
-func (r *setBackRun) judge(ctx context.Context, who string, rt *projection.Runtime, table *projection.Table[string, tally], err error, records []record) {
-	limit, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err != nil {
-		r.found["error, "+who]++
-		return
-	}
-	want := fold(records)
-	for {
-		got, stopped := maps.Collect(table.All()), rt.Metrics()[0].Err
-		at, _ := table.At().Get(r.name)
-		switch {
-		case stopped != nil:
-			if !toldLoss(stopped) {
-				r.t.Errorf("%s of %s: %v", who, r.name, stopped)
-			}
-			r.found["error, "+who]++
-			return
-		case at >= uint64(len(records)) && maps.Equal(got, want):
-			r.found["equal, "+who]++
-			return
-		case limit.Err() != nil:
-			r.found["mixed, "+who]++
-			r.t.Logf("%s of %s: %v at %d, want %v at %d; applied in place of what the leader has: %q; %+v", who, r.name, got, at, want, len(records), r.foreign(records), rt.Metrics()[0])
-			return
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
-// judgeFollower waits for the end of one that was given what is lost: it must be
-// told, as those are that share its source. Another one is given the leader's
-// log.
-func (r *setBackRun) judgeFollower(ctx context.Context, records []record) {
-	var want []string
-	for _, rec := range records {
-		want = append(want, rec.id)
-	}
-	limit, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		ids := r.seen.all()
-		select {
-		case <-r.seen.ended:
-			if !errors.Is(r.seen.err, eventlog.ErrLostTail) && !errors.Is(r.seen.err, eventlog.ErrUnavailable) {
-				r.t.Errorf("a follower of %s ended with %v", r.name, r.seen.err)
-			}
-			r.found["error, follower"]++
-			return
-		case <-limit.Done():
-			r.found["mixed, follower"]++
-			r.t.Logf("a follower of %s: %q, want %q", r.name, ids, want)
-			return
-		case <-time.After(10 * time.Millisecond):
-		}
-		if slices.Equal(ids, want) {
-			r.found["equal, follower"]++
-			return
-		}
-	}
-}
-
-// judgeRead reads all, and each key.
-func (r *setBackRun) judgeRead(ctx context.Context, f *eventlog.Feed, records []record) {
-	for _, key := range []string{"", "k0", "k1", "k2"} {
-		what, opts := "read of all", []eventlog.ReadOption(nil)
-		if key != "" {
-			what, opts = "read of a key", []eventlog.ReadOption{eventlog.OfKey(key)}
-		}
-		var got, want []string
-		for _, rec := range records {
-			if key == "" || rec.key == key {
-				want = append(want, rec.id)
-			}
-		}
-		outcome := "equal, " + what
-		for c, err := range f.Commits(ctx, opts...) {
-			if err != nil {
-				outcome = "error, " + what
-				break
-			}
-			got = append(got, c.ID)
-		}
-		if outcome[0] == 'e' && outcome[1] == 'q' && fmt.Sprint(got) != fmt.Sprint(want) {
-			outcome = "mixed, " + what
-		}
-		r.found[outcome]++
 	}
 }
