@@ -76,11 +76,15 @@ func Decode(b []byte) (m Mark, err error) {
 	if err := tag.UnmarshalBinary(rest[n:]); err != nil {
 		return m, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if tag.At.Len() != 1 {
-		return m, fmt.Errorf("%w: of %d feeds", ErrDamaged, tag.At.Len())
+	if tag.At.Len() != 1 || len(tag.Lineages) != 1 {
+		return m, fmt.Errorf("%w: of %d feeds, with %d lineages", ErrDamaged, tag.At.Len(), len(tag.Lineages))
 	}
-	for feed := range tag.At.All() {
-		m = Mark{Feed: feed, Lineage: tag.Lineages[feed], Acked: acked}
+	seq := uint64(0)
+	for feed, at := range tag.At.All() {
+		m, seq = Mark{Feed: feed, Lineage: tag.Lineages[feed], Acked: acked}, at
+	}
+	if seq != m.Seq() {
+		return Mark{}, fmt.Errorf("%w: at %d, and its newest anchor is at %d", ErrDamaged, seq, m.Seq())
 	}
 	if m.Acked < m.Seq() {
 		return Mark{}, fmt.Errorf("%w: at %d, and %d was acknowledged", ErrDamaged, m.Seq(), m.Acked)
