@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/panics"
 )
 
 // State is what decisions are based on: a *projection.Table[string, V] or a
@@ -263,7 +264,7 @@ func (d *Decider[V]) append(ctx context.Context, t *turn, draft eventlog.Draft) 
 func contain(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: string(debug.Stack())}
+			err = &PanicError{Value: p, At: panics.Place(), Stack: string(debug.Stack())}
 		}
 	}()
 	return f()

@@ -54,10 +54,11 @@ func (e *ConflictError) Unwrap() []error {
 // appended.
 type PanicError struct {
 	Value any
+	At    string // file and line of the user's code that panicked
 	Stack string
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("command: panic: %v", e.Value) }
+func (e *PanicError) Error() string { return fmt.Sprintf("command: panic at %s: %v", e.At, e.Value) }
 
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)

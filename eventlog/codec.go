@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/tidemark-es/tidemark/internal/panics"
 	"github.com/tidemark-es/tidemark/internal/storable"
 	"github.com/tidemark-es/tidemark/internal/utc"
 	"github.com/vmihailenco/msgpack/v5"
@@ -194,6 +195,6 @@ func decodeBy(c Codec, data []byte, v any) error {
 // guard turns a panic of a user's codec or marshalling method into an error.
 func guard(what string, err *error) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("%s panicked: %v", what, r)
+		*err = fmt.Errorf("%s panicked at %s: %v", what, panics.Place(), r)
 	}
 }

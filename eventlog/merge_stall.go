@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/internal/causal"
+	"github.com/tidemark-es/tidemark/internal/panics"
 )
 
 // due is when the next event has waited for long enough to be reported.
@@ -60,7 +61,7 @@ func (m *merger) tell(list []Stall) error {
 func callStalled(f func(Stall), s Stall) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("eventlog: merge: Stalled panicked: %v", r)
+			err = fmt.Errorf("eventlog: merge: Stalled panicked at %s: %v", panics.Place(), r)
 		}
 	}()
 	f(s)

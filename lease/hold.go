@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/internal/grace"
+	"github.com/tidemark-es/tidemark/internal/panics"
 )
 
 const releaseTimeout = 2 * time.Second
@@ -53,7 +54,7 @@ func (l *Lease) run(ctx context.Context, f func(ctx context.Context, l *Lease) e
 	}()
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
+			err = fmt.Errorf("panic at %s: %v", panics.Place(), p)
 		}
 		cancel(nil)
 		<-watched

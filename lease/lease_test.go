@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -229,7 +230,7 @@ func TestHold(t *testing.T) {
 			t.Errorf("epochs %v", epochs)
 		}
 		err := b.Hold(t.Context(), "effects", func(context.Context, *lease.Lease) error { panic("no") })
-		if err == nil || err.Error() != `lease "effects": panic: no` {
+		if err == nil || !strings.HasPrefix(err.Error(), `lease "effects": panic at `) || !strings.Contains(err.Error(), "lease_test.go:") {
 			t.Errorf("panic: %v", err)
 		}
 	})

@@ -1,18 +1,22 @@
 package projection
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+
+	"github.com/tidemark-es/tidemark/internal/panics"
+)
 
 // contain turns a panic of the user's code into an error.
 func contain(err *error) {
 	if r := recover(); r != nil {
-		*err = &PanicError{Value: r}
+		*err = &PanicError{Value: r, At: panics.Place()}
 	}
 }
 
 // containStack is contain with the stack of the panic.
 func containStack(err *error, stack *string) {
 	if r := recover(); r != nil {
-		*err = &PanicError{Value: r}
+		*err = &PanicError{Value: r, At: panics.Place()}
 		*stack = string(debug.Stack())
 	}
 }

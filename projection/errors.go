@@ -53,9 +53,12 @@ func (e *StoppedError) Error() string {
 func (e *StoppedError) Unwrap() []error { return []error{ErrStopped, e.Err} }
 
 // PanicError is a reducer's panic.
-type PanicError struct{ Value any }
+type PanicError struct {
+	Value any
+	At    string // file and line of the user's code that panicked
+}
 
-func (e *PanicError) Error() string { return fmt.Sprintf("reducer panicked: %v", e.Value) }
+func (e *PanicError) Error() string { return fmt.Sprintf("reducer panicked at %s: %v", e.At, e.Value) }
 
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)

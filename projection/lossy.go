@@ -7,6 +7,7 @@ import (
 	"reflect"
 
 	"github.com/tidemark-es/tidemark/internal/equal"
+	"github.com/tidemark-es/tidemark/internal/panics"
 )
 
 // ErrLossy: what is stored of a value doesn't come back as it was.
@@ -49,7 +50,7 @@ func (e *LossError) Unwrap() error { return ErrLossy }
 func (c valueCodec[V]) loss(v *V, encoded []byte) (lost *equal.Difference) {
 	defer func() {
 		if r := recover(); r != nil {
-			lost = &equal.Difference{A: shown(*v), B: fmt.Sprintf("a panic: %v", r)}
+			lost = &equal.Difference{A: shown(*v), B: fmt.Sprintf("a panic at %s: %v", panics.Place(), r)}
 		}
 	}()
 	var back V
