@@ -77,7 +77,7 @@ func (t *Table[K, V]) undoneBefore(i int) bool {
 // changed notes a key's change, by the first that was undone of it and its
 // row now.
 func (t *Table[K, V]) changed(cause *Cause, u *undo[K, V], now *row[V]) {
-	has := now != nil && !now.gone
+	has := now != nil && !now.mark.gone()
 	switch {
 	case !u.had && !has:
 		return

@@ -85,7 +85,7 @@ func (f *rowCache[K, V]) find(number uint32) {
 	if len(f.places) == 0 {
 		return
 	}
-	if p := f.at(number); p.row != nil && !p.row.gone {
+	if p := f.at(number); p.row != nil && !p.row.mark.gone() {
 		f.t.nearKey, f.t.near = p.key, p.row
 	}
 }
@@ -94,7 +94,7 @@ func (f *rowCache[K, V]) keep(number uint32, key K, rows int) {
 	t := f.t
 	if t.near == nil || t.nearKey != key { // it was deleted, or the handler went on to another key
 		if len(f.places) > 0 {
-			if p := f.at(number); p.row != nil && p.row.gone {
+			if p := f.at(number); p.row != nil && p.row.mark.gone() {
 				*p = cachedRow[K, V]{}
 			}
 		}

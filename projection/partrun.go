@@ -180,6 +180,7 @@ func (p *Partitioned[V]) runPart(f *eventlog.Feed, i int, first *atomic.Int64, o
 func (r *partRun[V]) handle(p *Partitioned[V], f *eventlog.Feed, t *Table[string, V], first *atomic.Int64, observed bool) {
 	for _, task := range r.tasks {
 		c, begun := task.commit, len(t.undo)
+		t.begun = begun
 		if r.at = task.at; int64(r.at) >= first.Load() {
 			return
 		}

@@ -57,7 +57,7 @@ func (c *tableCut[K, V]) fill() {
 	}
 	for i := range c.rows {
 		d := &c.rows[i]
-		d.value, d.gone = d.row.value, d.row.gone
+		d.value, d.gone = d.row.value, d.row.mark.gone()
 	}
 }
 

@@ -28,7 +28,8 @@ type Table[K comparable, V any] struct {
 	rows map[K]*row[V]
 
 	tx    Tx[K, V]
-	undo  []undo[K, V] // of the commit that is being applied
+	undo  []undo[K, V] // of the commit that is being applied; of a partition, of a run of commits
+	begun int          // where in undo the present commit's begin
 	most  int          // entries of undo and delta that were used since they were cleared
 	epoch uint32       // of the present cut, > 0
 
@@ -71,7 +72,7 @@ type Table[K comparable, V any] struct {
 
 // row is a key's value. cut says in which cut it was last changed, so that a
 // row enters dirty once, without a second map, and slot where in dirty it is
-// then; gone, that it isn't in the table any more. number counts the rows, so
+// then. number counts the rows, so
 // that those that came one after another are near each other in a rowCache.
 // digest is what it adds to the table's digest, zero for nothing, and belongs
 // to who encodes.
@@ -80,9 +81,29 @@ type row[V any] struct {
 	cut    uint32
 	slot   uint32
 	number uint32
-	gone   bool
+	mark   rowMark
 	digest snapshot.Digest
 }
+
+// rowMark says in its highest bit that a row isn't in the table any more, and in
+// the others where the undo list may have it: a place is believed where that row
+// is in it. One field, since rows are many.
+type rowMark uint32
+
+const goneBit = 1 << 31
+
+func (m rowMark) gone() bool { return m&goneBit != 0 }
+
+func (m *rowMark) setGone(gone bool) {
+	*m &^= goneBit
+	if gone {
+		*m |= goneBit
+	}
+}
+
+func (m rowMark) place() int { return int(m &^ goneBit) }
+
+func (m *rowMark) setPlace(i int) { *m = *m&goneBit | rowMark(i)&^goneBit }
 
 // touched is a row that changed since the last cut, and what it holds: each
 // change is written to both, so that a cut has nothing left to copy. A key that
@@ -94,8 +115,9 @@ type touched[K comparable, V any] struct {
 	gone  bool
 }
 
-// undo is what a key had before a commit changed it. A row that a commit
-// deletes comes back as the same row, so that dirty stays right.
+// undo is what a key had before a commit changed it: one entry a row, however
+// often the commit changes it. A row that a commit deletes comes back as the same
+// row, so that dirty stays right.
 type undo[K comparable, V any] struct {
 	key K
 	row *row[V]

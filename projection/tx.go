@@ -59,7 +59,7 @@ func (x *Tx[K, V]) Put(key K, v V) {
 	if r == nil {
 		r = &row[V]{value: v, number: t.next}
 		t.next++
-		t.undo = append(t.undo, undo[K, V]{key: key, row: r})
+		t.keepUndo(undo[K, V]{key: key, row: r})
 		t.rows[key] = r
 		t.nearKey, t.near = key, r
 		t.touch(key, r)
@@ -71,7 +71,9 @@ func (x *Tx[K, V]) Put(key K, v V) {
 	if t.observer != nil {
 		t.observer.put(key, r.value, true, v)
 	}
-	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
+	if t.undoOf(r) == nil {
+		t.keepUndo(undo[K, V]{key: key, row: r, old: r.value, had: true})
+	}
 	r.value = v
 	t.touch(key, r)
 }
@@ -91,10 +93,33 @@ func (x *Tx[K, V]) Delete(key K) {
 		t.observer.delete(key, r.value)
 	}
 	t.near = nil
-	t.undo = append(t.undo, undo[K, V]{key: key, row: r, old: r.value, had: true})
-	r.gone = true
+	switch u := t.undoOf(r); {
+	case u == nil:
+		t.keepUndo(undo[K, V]{key: key, row: r, old: r.value, had: true})
+	case !u.had: // it is of this commit, and nobody will want it back
+		var zero V
+		r.value = zero
+		if last := len(t.undo) - 1; r.mark.place() == last {
+			t.undo[last] = undo[K, V]{}
+			t.undo = t.undo[:last]
+		}
+	}
+	r.mark.setGone(true)
 	t.touch(key, r)
 	delete(t.rows, key)
+}
+
+// undoOf is what the present commit has kept of a row, nil for nothing.
+func (t *Table[K, V]) undoOf(r *row[V]) *undo[K, V] {
+	if i := r.mark.place(); i >= t.begun && i < len(t.undo) && t.undo[i].row == r {
+		return &t.undo[i]
+	}
+	return nil
+}
+
+func (t *Table[K, V]) keepUndo(u undo[K, V]) {
+	u.row.mark.setPlace(len(t.undo))
+	t.undo = append(t.undo, u)
 }
 
 // touch notes what a row holds for the next cut. Where there won't be one, it
@@ -110,7 +135,7 @@ func (t *Table[K, V]) touch(key K, r *row[V]) {
 		return
 	}
 	d := &t.dirty[r.slot]
-	if d.gone = r.gone; d.gone {
+	if d.gone = r.mark.gone(); d.gone {
 		var zero V
 		d.value = zero
 		return
@@ -159,7 +184,7 @@ func (t *Table[K, V]) size() int {
 // commit leaves it to unlock to clear what isn't needed any more.
 func (t *Table[K, V]) commit() {
 	t.most = max(t.most, len(t.undo))
-	t.undo = t.undo[:0]
+	t.undo, t.begun = t.undo[:0], 0
 }
 
 // rollback puts back what the commit found, last change first. The rows stay
@@ -175,7 +200,7 @@ func (t *Table[K, V]) rollbackTo(length int) {
 	t.near = nil
 	for i := len(t.undo) - 1; i >= length; i-- {
 		u := &t.undo[i]
-		if u.row.gone = !u.had; u.had {
+		if u.row.mark.setGone(!u.had); u.had {
 			u.row.value = u.old
 			t.rows[u.key] = u.row
 		} else {
