@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/tidemark-es/tidemark/internal/panics"
 )
 
 // outcomeOf is what becomes of an effect by its n-th attempt. Its error is the
@@ -16,11 +18,10 @@ func outcomeOf(n int, err error, most int) (outcome any) {
 	if err == nil {
 		return Done{Attempts: n}
 	}
-	permanent, text := false, fmt.Sprintf("an error of type %T, whose methods panic", err)
+	permanent, text := false, textOf(err)
 	func() {
 		defer func() { _ = recover() }()
 		permanent = errors.Is(err, ErrPermanent)
-		text = err.Error()
 	}()
 	if len(text) > maxError {
 		text = text[:maxError] + " …"
@@ -43,7 +44,7 @@ func carry[I any](ctx context.Context, e Effect[I], do func(ctx context.Context,
 		err := errors.New("the handler has ended its goroutine")
 		defer func() {
 			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				err = fmt.Errorf("panic at %s: %v\n%s", panics.Place(), p, debug.Stack())
 			}
 			ended <- err
 		}()

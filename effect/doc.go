@@ -49,6 +49,6 @@
 // (some 100 to 200 bytes each) until the feed is trimmed.
 //
 // Files: outbox.go (intents), id.go and forms.go (IDs), outcome.go (records),
-// orphan.go, run.go, carry.go, schedule.go, mark.go (versions), parked.go,
+// orphan.go, run.go, carry.go, told.go (logs and hooks), schedule.go, mark.go (versions), parked.go,
 // rehearse.go (without a log), options.go.
 package effect

@@ -48,7 +48,13 @@ type Options struct {
 	// Leases decide which process carries effects out. Default: those in the
 	// bucket <app>_leases, expiring after 10 s.
 	Leases *lease.Manager
-	// Logger is the log's unless set.
+	// Failed is told of an attempt that failed and will be repeated, GaveUp of an
+	// effect that was given up, when that is recorded. Both may be called by
+	// several goroutines, and an effect waits for them. A panic is logged.
+	Failed, GaveUp func(Failure)
+	// Logger is the log's unless set. Each failed attempt is a warning, of which
+	// there are at most 10 a minute, and each effect that is given up an error, at
+	// most 100 a minute; the next line says how many were left out.
 	Logger *zerolog.Logger
 }
 

@@ -18,7 +18,10 @@ import (
 // ended. Give it to projection.Start like a table, and carry the effects out
 // by Run. It is safe for concurrent use.
 type Outbox[I any] struct {
-	projection.Projection // for Start
+	// Projection is what Start takes: the table, from the first handler on. Until
+	// then it is one that Start refuses, since the table itself has handlers, of
+	// outcomes.
+	projection.Projection
 
 	name     string
 	log      *eventlog.Log
@@ -66,7 +69,7 @@ func New[I any](ctx context.Context, log *eventlog.Log, name string, version uin
 func newOutbox[I any](log *eventlog.Log, app string, outcomes *eventlog.Feed, name string, version uint64) *Outbox[I] {
 	o := &Outbox[I]{name: name, log: log, app: app, version: version, outcomes: outcomes, renames: make(map[string]string)}
 	o.table = projection.NewTable[string, record[I]](name, projection.Version(version))
-	o.Projection = o.table
+	o.Projection = projection.NewTable[string, record[I]](name, projection.Version(version)) // it has no handler
 	o.follow()
 	return o
 }
@@ -203,6 +206,7 @@ func (t *Tx[I]) ids(name string) (id, later string, err error) {
 // On lets events of a type state effects. For fn, the duties of a handler
 // hold (projection.On); it carries nothing out.
 func On[I, D any](o *Outbox[I], feed *eventlog.Feed, fn func(tx *Tx[I], e eventlog.Event, d D) error) {
+	o.Projection = o.table
 	if fn == nil {
 		projection.On[string, record[I], D](o.table, feed, nil)
 		return
@@ -217,6 +221,7 @@ func On[I, D any](o *Outbox[I], feed *eventlog.Feed, fn func(tx *Tx[I], e eventl
 // fallen below a limit. The names of intents are the change's own; other keys
 // that the same commit changed have theirs.
 func OnChange[I any, K comparable, V any](o *Outbox[I], src projection.Relation[K, V], fn func(tx *Tx[I], c projection.Change[K, V]) error) {
+	o.Projection = o.table
 	if fn == nil {
 		projection.OnChange[string, record[I], K, V](o.table, src, nil)
 		return

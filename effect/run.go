@@ -65,13 +65,14 @@ func (o *Outbox[I]) Run(ctx context.Context, do func(ctx context.Context, e Effe
 	if err != nil {
 		return err
 	}
+	tell := newTeller(opts)
 	caller := ctx
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() { stop(o.stopped(ctx)) }() // also while another process has the lease
 	for {
 		err := opts.Leases.Hold(ctx, "effects."+o.name, func(ctx context.Context, l *lease.Lease) error {
-			r := &runner[I]{o: o, do: do, opts: opts, lease: l, plan: newSchedule(), results: make(chan result)}
+			r := &runner[I]{o: o, do: do, opts: opts, lease: l, plan: newSchedule(), results: make(chan result), tell: tell}
 			return r.run(ctx)
 		})
 		switch {
@@ -112,6 +113,7 @@ type runner[I any] struct {
 	running int
 	results chan result
 	last    uint64 // of the outcomes that it has recorded
+	tell    *teller
 }
 
 type result struct {
@@ -235,6 +237,7 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (at uint64, again time.
 		return 0, 0 // the table's change is on its way
 	}
 	outcome := any(Passed{Version: r.o.version})
+	var failure *Failure
 	if !r.passed(j.id, &row) {
 		if err := r.confirmed(ctx); err != nil && ctx.Err() == nil {
 			r.opts.Logger.Error().Err(err).Str("outbox", r.o.name).Str("effect", j.id).Msg("effect: the log's leader doesn't confirm what it follows from: it isn't carried out yet")
@@ -253,8 +256,14 @@ func (r *runner[I]) attempt(ctx context.Context, j *job) (at uint64, again time.
 			return 0, r.opts.Backoff // it was interrupted
 		}
 		outcome = outcomeOf(row.Attempts+1, err, r.opts.Attempts)
+		failure = r.failure(j.id, &row, outcome, err)
 	}
-	return r.settle(ctx, j, outcome, eventlog.Position{Feed: row.Feed, Seq: row.Seq})
+	r.tell.failed(failure)
+	at, again = r.settle(ctx, j, outcome, eventlog.Position{Feed: row.Feed, Seq: row.Seq})
+	if at > 0 {
+		r.tell.gaveUp(failure)
+	}
+	return at, again
 }
 
 // durable brings to the disk all that the outbox's state follows from, where
