@@ -145,12 +145,13 @@ func (f *Feed) openAdopted(ctx context.Context) error {
 	if err := f.gaps.open(ctx); err != nil {
 		return err
 	}
-	// What its owner lets go is his matter, and ours to tell.
+	// What its owner lets go is his matter. Drift lists it, and a start is no
+	// occasion to warn of it.
 	var ds drifts
 	ds.losing(c, f.streamConfig(""))
 	for i := range ds {
 		ds[i].Refused, ds[i].Repairable = false, false
-		f.log.opts.Logger.Warn().Str("feed", f.name).Str("stream", f.stream).Str("setting", ds[i].Setting).Str("have", ds[i].Have).Msg("eventlog: adopted stream: " + ds[i].Consequence)
+		f.log.opts.Logger.Debug().Str("feed", f.name).Str("stream", f.stream).Str("setting", ds[i].Setting).Str("have", ds[i].Have).Msg("eventlog: adopted stream: " + ds[i].Consequence)
 	}
 	f.keeper.drift = ds
 	return nil

@@ -61,3 +61,18 @@ func TestSenseless(t *testing.T) {
 	_, err = eventlog.Open(ctx, eventlog.Options{App: "bank", Memory: true, MaxPayload: 33 << 20})
 	wantErr(t, err, eventlog.ErrInvalid, "32 MiB")
 }
+
+// A second log on the server of one in memory, by its connection: it opens the
+// feeds as they are, although it would have made them with files.
+func TestSecondLogOfOneInMemory(t *testing.T) {
+	ctx := logtest.Context(t)
+	log := logtest.Open(t, eventlog.Options{App: logtest.App(t), Memory: true})
+	if _, err := accounts(t, log).Append(ctx, "a", eventlog.ExpectNew, deposited{1}); err != nil {
+		t.Fatal(err)
+	}
+	second := logtest.Open(t, eventlog.Options{App: log.App(), Conn: log.JetStream().Conn()})
+	f := accounts(t, second)
+	if st, err := f.State(ctx); err != nil || st.Messages != 1 || len(f.Drift()) > 0 || second.Healthy(ctx) != nil {
+		t.Errorf("%+v, %v, drift %v, healthy %v", st, err, f.Drift(), second.Healthy(ctx))
+	}
+}

@@ -11,6 +11,9 @@ import (
 
 const recordVersion = 1
 
+// remedy is for a record that nobody renews any more: who held it has given up.
+const remedy = "nobody can take the lease: delete the record from its bucket, then processes go on by themselves"
+
 // record is what the bucket holds under a name.
 type record struct {
 	Version  int           `json:"version"`
@@ -31,10 +34,10 @@ func (r record) encode() []byte {
 func decodeRecord(name string, data []byte) (record, error) {
 	var r record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return r, fmt.Errorf("lease %q: %w: %w: when no process uses it, delete the key; its next holder finds its epoch anew", name, ErrCorrupt, err)
+		return r, fmt.Errorf("lease %q: %w: %w: %s", name, ErrCorrupt, err, remedy)
 	}
 	if r.Version != recordVersion || r.Token == "" || r.Epoch == 0 || r.TTL <= 0 {
-		return r, fmt.Errorf("lease %q: %w: version %d, epoch %d, ttl %s: it was written by another release, or damaged", name, ErrCorrupt, r.Version, r.Epoch, r.TTL)
+		return r, fmt.Errorf("lease %q: %w: version %d, epoch %d, ttl %s: it was written by another release, or damaged: %s", name, ErrCorrupt, r.Version, r.Epoch, r.TTL, remedy)
 	}
 	return r, nil
 }

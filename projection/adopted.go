@@ -41,8 +41,11 @@ func (u *unit) noteDropped(feed string, first uint64) {
 	defer u.mu.Unlock()
 	for _, n := range u.nodes {
 		if n.feeds[feed] != nil && n.pos[feed]+1 < first {
-			n.recovery.Notes = append(n.recovery.Notes, fmt.Sprintf(
-				"adopted feed %q: messages %d to %d were removed by its owner before they were read: the state is without them", feed, n.pos[feed]+1, first-1))
+			note := fmt.Sprintf("adopted feed %q: messages %d to %d were removed by its owner before they were read: the state is without them", feed, n.pos[feed]+1, first-1)
+			n.recovery.Notes = append(n.recovery.Notes, note)
+			if n.pos[feed] == 0 { // it begins where the stream does
+				n.recovery.expect(note)
+			}
 		}
 	}
 }

@@ -57,6 +57,12 @@ type Config struct {
 	// Unverifiable is what becomes of a snapshot that nothing contradicts, and
 	// that the log can't confirm any more. Default: TrustTrimmed.
 	Unverifiable Unverifiable
+	// Replay names units that are derived from the log anew: their snapshots
+	// are removed, and all events applied. It is for one start, to repair a state
+	// that differs from what the log says (ErrDiverged), while no other process
+	// runs the unit. Where the log was trimmed Start fails with
+	// eventlog.ErrTrimmed instead, and nothing is removed.
+	Replay []string
 	// Background lets Start return when the projections are restored, before
 	// they have caught up with the log.
 	Background bool
@@ -246,6 +252,7 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 		parts = append(parts, rt.apart(part{name: name, nodes: ns}, names, &p)...)
 	}
 	rt.checkPairs(parts, &p)
+	rt.checkReplay(names, &p)
 	if len(ps) == 0 {
 		p.add("nothing to start")
 	}

@@ -10,6 +10,10 @@ import (
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
+// ErrUnregistered: the register of dependants is damaged, so that this process
+// isn't in it, and no log is trimmed.
+var ErrUnregistered = errors.New("not registered as a dependant of the log")
+
 const (
 	// defaultExpiry is after how long without a running process a unit doesn't
 	// keep the log any more.
@@ -66,6 +70,44 @@ func (rt *Runtime) depend(ctx context.Context) error {
 	return r.Register(ctx, ds...)
 }
 
+// renew registers the units, where that is due again or where they aren't in the
+// register any more: it was deleted, or an older one was restored.
+func (rt *Runtime) renew(ctx context.Context, last *time.Time, every time.Duration) error {
+	if time.Since(*last) < every {
+		if there, err := rt.registered(ctx); errors.Is(err, dependants.ErrCorrupt) {
+			return err
+		} else if err != nil || there {
+			return nil // what can't be read now is looked at the next time
+		}
+	}
+	if err := rt.depend(ctx); err != nil {
+		return err
+	}
+	*last = time.Now()
+	return nil
+}
+
+// registered says whether all units are in the register.
+func (rt *Runtime) registered(ctx context.Context) (bool, error) {
+	ds, err := rt.cfg.Dependants.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	there := make(map[string]bool, len(ds))
+	for _, d := range ds {
+		there[d.Name] = true
+	}
+	for _, u := range rt.units {
+		if !there[dependantName(u.name)] && !u.twin.failed {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// lookEvery is how often the units are looked for in the register.
+const lookEvery = time.Minute
+
 // keepDepending registers the units, and again and again as a sign of life,
 // until ctx ends. Units with snapshots stay registered then: their processes
 // come back.
@@ -74,16 +116,26 @@ func (rt *Runtime) keepDepending(ctx context.Context) {
 	if rt.cfg.NoSnapshots || every <= 0 {
 		every = replayExpiry / 10
 	}
+	var last time.Time
+	var late trouble // told once
 	for wait := 100 * time.Millisecond; ; {
-		next := every
-		switch err := rt.depend(ctx); {
+		next := min(every, lookEvery)
+		switch err := rt.renew(ctx, &last, every); {
 		case err == nil:
+			rt.unregistered.set(nil)
 			wait = 100 * time.Millisecond
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, dependants.ErrTooLate):
 			// It has begun to read before that; reading says so if it matters.
-			rt.cfg.Logger.Warn().Err(err).Msg("projection: the log may be trimmed beyond what is needed")
+			if rt.unregistered.set(nil); late.set(err) {
+				rt.cfg.Logger.Warn().Err(err).Msg("projection: the log may be trimmed beyond what is needed")
+			}
+		case errors.Is(err, dependants.ErrCorrupt):
+			if err = fmt.Errorf("projection: %w: %w", ErrUnregistered, err); rt.unregistered.set(err) {
+				rt.cfg.Logger.Error().Err(err).Msg("projection: not registered as a dependant of the log")
+			}
+			next, wait = wait, min(2*wait, time.Minute)
 		default:
 			rt.cfg.Logger.Warn().Err(err).Msg("projection: not registered as a dependant of the log: who trims doesn't know of it")
 			next, wait = wait, min(2*wait, time.Minute)

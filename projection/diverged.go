@@ -17,9 +17,9 @@ var ErrDiverged = errors.New("state diverged")
 
 // DivergedError is an ErrDiverged: this process and the one that wrote a
 // snapshot had different states at one timeframe of one log. Which of them is
-// right, if any, can't be known from that: replay (Config.NoSnapshots) tells
+// right, if any, can't be known from that: a replay tells (Config.NoSnapshots)
 // where the handlers are deterministic, and where they aren't, no two replays
-// agree.
+// agree. Config.Replay repairs a state from the log.
 type DivergedError struct {
 	Projection string
 	At         timeframe.Timeframe
@@ -124,21 +124,9 @@ func (rt *Runtime) compareOthers(ctx context.Context) {
 func (u *unit) compare(found []snapshot.Candidate) (diverged []*DivergedError) {
 	u.mu.Lock()
 	var fresh []*DivergedError
-	for i, c := range found {
-		if c.Manifest == nil {
-			continue
-		}
-		for _, n := range u.nodes {
-			d := n.compare(c.Manifest, found[:i])
-			if d == nil {
-				continue
-			}
-			diverged = append(diverged, d)
-			if o := n.diverged; o == nil || o.Snapshot != d.Snapshot || o.Ours != d.Ours {
-				n.diverged = d
-				fresh = append(fresh, d)
-			}
-		}
+	for _, n := range u.nodes {
+		all, news := n.compareAll(found)
+		diverged, fresh = append(diverged, all...), append(fresh, news...)
 	}
 	u.mu.Unlock()
 	for _, d := range fresh {
@@ -147,17 +135,49 @@ func (u *unit) compare(found []snapshot.Candidate) (diverged []*DivergedError) {
 	return diverged
 }
 
+// divergence is what a DivergedError is told from others by.
+type divergence struct {
+	snapshot snapshot.ID
+	ours     snapshot.Digest
+}
+
+// compareAll compares the node with snapshots, newest first. The newest of
+// another process of which both digests are known decides whether the two differ
+// now: where the other one was repaired, older ones still say how they differed.
+func (n *node) compareAll(found []snapshot.Candidate) (all, fresh []*DivergedError) {
+	told, decided := make(map[divergence]bool), false
+	for i, c := range found {
+		if c.Manifest == nil {
+			continue
+		}
+		d, known := n.compare(c.Manifest, found[:i])
+		if known && !decided && !slices.Contains(n.unit.own, c.ID) {
+			decided, n.diverged = true, d
+		}
+		if d == nil {
+			continue
+		}
+		all = append(all, d)
+		which := divergence{d.Snapshot, d.Ours}
+		if told[which] = true; !n.told[which] {
+			fresh = append(fresh, d)
+		}
+	}
+	n.told = told
+	return all, fresh
+}
+
 // compare returns how a snapshot's state differs from the node's at that
-// timeframe, nil where it doesn't as far as is known.
+// timeframe, nil where it doesn't; known is false where nothing says so.
 //
 // Retrying and dropping parked commits changes a state at its place. So this
 // process may have had several there, and of the snapshots of one place the
 // newest counts.
-func (n *node) compare(m *snapshot.Manifest, newer []snapshot.Candidate) (d *DivergedError) {
+func (n *node) compare(m *snapshot.Manifest, newer []snapshot.Candidate) (d *DivergedError, known bool) {
 	member, ok := m.Member(n.name)
-	theirs, known := snapshot.DigestFrom(member.Digest)
-	if !ok || !known || member.Version != n.version || member.Codec != n.codec.Name() || member.Meaning != n.meaning() {
-		return nil
+	theirs, stored := snapshot.DigestFrom(member.Digest)
+	if !ok || !stored || member.Version != n.version || member.Codec != n.codec.Name() || member.Meaning != n.meaning() {
+		return nil, false
 	}
 	resolved := n.parks()
 	for _, c := range newer {
@@ -165,19 +185,21 @@ func (n *node) compare(m *snapshot.Manifest, newer []snapshot.Candidate) (d *Div
 			continue
 		}
 		if later, ok := c.Manifest.Member(n.name); ok && later.At.Equal(member.At) {
-			return nil
+			return nil, false
 		}
 	}
 	for _, s := range n.seen {
 		switch {
 		case !s.at.Equal(member.At) || !sameHistory(s.at, s.tag, m.Tag):
-		case s.digest != theirs && d == nil:
-			d = &DivergedError{Projection: n.name, At: s.at, Ours: s.digest, Theirs: theirs, Snapshot: m.ID}
 		case s.digest == theirs && resolved:
-			return nil
+			return nil, true
+		case s.digest == theirs:
+			known = true
+		case d == nil:
+			d, known = &DivergedError{Projection: n.name, At: s.at, Ours: s.digest, Theirs: theirs, Snapshot: m.ID}, true
 		}
 	}
-	return d
+	return d, known
 }
 
 // parks says whether the node, or what it reads, may set commits aside.

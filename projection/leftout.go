@@ -43,16 +43,23 @@ func (j *saveJob) eachNode(fn func(n *node, part capture, left error)) {
 	}
 }
 
-// leftOut says which projections the save went without, and why; "" where it
-// has all. A model that is torn has told that when it stopped.
-func (j *saveJob) leftOut() string {
-	var why []string
+// leftOut says which projections the save went without, and why. A model that
+// is torn has told that when it stopped.
+func (j *saveJob) leftOut() (why []error) {
 	for _, n := range j.nodes {
 		if err := j.left[n]; err != nil && !errors.Is(err, errTorn) {
-			why = append(why, err.Error())
+			why = append(why, err)
 		}
 	}
-	return strings.Join(why, "; ")
+	return why
+}
+
+func listed(errs []error) string {
+	var s []string
+	for _, err := range errs {
+		s = append(s, err.Error())
+	}
+	return strings.Join(s, "; ")
 }
 
 // allTorn says that there is nothing that could be saved.

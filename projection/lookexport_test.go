@@ -3,4 +3,4 @@ package projection
 import "context"
 
 // Look asks at once what other processes have switched to.
-func (b *BlueGreen[P]) Look(ctx context.Context) error { return b.s.catchUp(ctx) }
+func (b *BlueGreen[P]) Look(ctx context.Context) error { return b.s.look(ctx) }

@@ -63,7 +63,8 @@ type node struct {
 	applied  uint64 // events, since the start
 	seen     []seenDigest
 	diverged *DivergedError
-	lost     *LossError // a row that a snapshot wouldn't bring back; nil: none is known
+	told     map[divergence]bool // of the snapshots that there are
+	lost     *LossError          // a row that a snapshot wouldn't bring back; nil: none is known
 	// reset: the next save must hold the whole state, since the base holds
 	// another one of this projection, or none.
 	reset bool
@@ -164,7 +165,7 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) bool {
 		return false
 	}
 	if len(n.handlers) == 0 && len(n.ups) == 0 {
-		p.add("%q has no handler: add one with projection.On or projection.OnChange", n.name)
+		p.add("%q has no handler, so it would do nothing: add one with On or OnChange", n.name)
 	}
 	n.validDerived(p)
 	n.validFailures(p)

@@ -106,6 +106,7 @@ func (o *owner) gained(l *lease.Lease) {
 	o.mu.Lock()
 	o.lease, o.holder = l, ""
 	o.mu.Unlock()
+	o.u.leaseTold(nil)
 	o.settle()
 }
 
@@ -130,6 +131,7 @@ func (o *owner) refused(err error) {
 	}
 	now := o.holder
 	o.mu.Unlock()
+	o.u.leaseTold(err)
 	if now != was && !errors.Is(err, context.Canceled) {
 		o.u.rt.cfg.Logger.Info().Err(err).Str("unit", o.u.name).Msg("projection: another process saves this unit, or nobody can")
 	}
@@ -186,10 +188,13 @@ func fenced(ctx context.Context, l *lease.Lease, err error) {
 	}
 }
 
-// describe says who saves.
+// describe says who saves, or why nobody does; u.mu is held.
 func (s *SnapshotStatus) describe(o *owner) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if s.Unsaved = o.u.saver.noLease; s.Unsaved == nil {
+		s.Unsaved = o.u.saver.notSaved
+	}
 	s.Holder = o.holder
 	if o.lease != nil {
 		s.Owner, s.Epoch = true, o.lease.Epoch()

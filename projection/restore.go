@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
@@ -35,8 +36,9 @@ type Recovery struct {
 	Skipped []string
 	// Notes are what an operator should know of the one that was.
 	Notes    []string
-	Replayed uint64        // events applied until it had caught up
-	Took     time.Duration // until then
+	expected map[string]bool // of the notes: nothing to warn of
+	Replayed uint64          // events applied until it had caught up
+	Took     time.Duration   // until then
 }
 
 // restore brings every node to the newest state that can be trusted: of the
@@ -45,6 +47,9 @@ type Recovery struct {
 func (u *unit) restore(ctx context.Context) error {
 	begun := time.Now()
 	u.asked = 0
+	if u.replays() {
+		return u.replay(ctx, begun)
+	}
 	if len(u.rt.cfg.Peers) > 0 && !u.rt.cfg.NoSnapshots {
 		u.sync(ctx)
 	}
@@ -99,6 +104,7 @@ func (u *unit) restoreNode(ctx context.Context, n *node, cands []candidate, prob
 			if err == nil {
 				rec.Source, rec.From, rec.Snapshot = FromSnapshot, f.member.At, c.ID.String()
 				rec.Notes, rec.Migrated = append(f.notes, u.orphans(n, c)...), f.migrate != nil
+				rec.expect(f.expected...)
 				u.restored(n, f.member.At.Map(), rec, !clean)
 				if d, ok := snapshot.DigestFrom(f.member.Digest); ok && clean {
 					u.remember(n, c.Tag, f.member.At, d)
@@ -118,7 +124,7 @@ func (u *unit) restored(n *node, pos map[string]uint64, rec Recovery, reset bool
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n.pos, n.recovery, n.stopped, n.applied, n.reset = pos, rec, nil, 0, reset
-	n.seen, n.diverged = nil, nil
+	n.seen, n.diverged, n.told = nil, nil, nil
 }
 
 // fit is whether and how a node can be restored from a candidate.
@@ -127,6 +133,9 @@ type fit struct {
 	member  snapshot.MemberState
 	migrate migration
 	notes   []string
+	// expected are those of the notes that only say what the owner of an adopted
+	// stream does.
+	expected []string
 }
 
 func (u *unit) fits(ctx context.Context, c *candidate, n *node) (f fit, err error) {
@@ -161,6 +170,7 @@ func (u *unit) belongs(ctx context.Context, c *candidate, n *node, f *fit) error
 		case err != nil:
 			return err
 		case u.feeds[feed].Adopted() && found.Verdict != timeframe.Diverged:
+			f.expected = append(f.expected, adoptedNotes(feed, found)...)
 			f.notes = append(f.notes, adoptedNotes(feed, found)...)
 		case found.Gap:
 			f.why = fmt.Sprintf("feed %q: %s", feed, found.Reason)
@@ -221,7 +231,7 @@ func (u *unit) aim(ctx context.Context, used map[*candidate]bool, begun time.Tim
 		}
 		empty = empty && st.Last == 0
 		u.cursor[name] = u.start(name)
-		if u.cursor[name]+1 < st.First && f.Adopted() {
+		if u.cursor[name]+1 < st.First && f.Adopted() && !u.replays() {
 			u.noteDropped(name, st.First)
 		} else if u.cursor[name]+1 < st.First {
 			return fmt.Errorf("projection: unit %q: feed %q: no snapshot fits, and the log begins at %d where %d is wanted: %w%s",
@@ -246,6 +256,7 @@ func (u *unit) aim(ctx context.Context, used map[*candidate]bool, begun time.Tim
 		}
 		u.logRecovery(n)
 	}
+	u.logSkipped()
 	return nil
 }
 
@@ -312,13 +323,59 @@ func (u *unit) reasons() string {
 
 func (u *unit) logRecovery(n *node) {
 	l := u.rt.cfg.Logger
-	for _, why := range n.recovery.Skipped {
-		l.Warn().Str("unit", u.name).Str("projection", n.name).Msg("projection: " + why)
-	}
 	for _, note := range n.recovery.Notes {
-		l.Warn().Str("unit", u.name).Str("projection", n.name).Msg("projection: " + note)
+		level := zerolog.WarnLevel
+		if n.recovery.expected[note] {
+			level = zerolog.DebugLevel
+		}
+		l.WithLevel(level).Str("unit", u.name).Str("projection", n.name).Msg("projection: " + note)
 	}
 	l.Info().Str("unit", u.name).Str("projection", n.name).Str("source", string(n.recovery.Source)).Stringer("from", n.recovery.From).Msg("projection: restored")
+}
+
+// maxReasons is how many of the reasons for which snapshots weren't used are
+// logged; Recovery.Skipped has all.
+const maxReasons = 4
+
+// logSkipped warns, once for all that the unit has, of snapshots that weren't
+// used: what keeps one from it mostly holds for all of them, and for what reads
+// the projection too.
+func (u *unit) logSkipped() {
+	var names, reasons []string
+	skipped := 0
+	for _, n := range u.nodes {
+		if n.dormant || len(n.recovery.Skipped) == 0 {
+			continue
+		}
+		names = append(names, n.name)
+		skipped = max(skipped, len(n.recovery.Skipped))
+		for _, why := range n.recovery.Skipped {
+			if rest, ok := strings.CutPrefix(why, "snapshot "); ok { // and which, and where it is
+				_, why, _ = strings.Cut(rest, ": ")
+			}
+			if !slices.Contains(reasons, why) {
+				reasons = append(reasons, why)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	text := strings.Join(reasons[:min(len(reasons), maxReasons)], "; ")
+	if more := len(reasons) - maxReasons; more > 0 {
+		text += fmt.Sprintf("; and %d more reasons (Recovery.Skipped)", more)
+	}
+	u.rt.cfg.Logger.Warn().Str("unit", u.name).Strs("projections", names).Int("snapshots", skipped).Msg("projection: snapshots weren't used: " + text)
+}
+
+// expect says which notes are nothing to warn of.
+func (r *Recovery) expect(notes ...string) {
+	for _, note := range notes {
+		if r.expected == nil {
+			r.expected = make(map[string]bool)
+		}
+		r.expected[note] = true
+	}
 }
 
 func short(id snapshot.ID) string {

@@ -28,8 +28,9 @@ type Runtime struct {
 	ended  chan struct{} // closed when nothing runs any more
 	err    error         // of Close; set before ended is closed
 
-	progress   sync.Mutex
-	compacting chan struct{} // has the compaction that runs
+	progress     sync.Mutex
+	unregistered trouble       // with the register of dependants
+	compacting   chan struct{} // has the compaction that runs
 }
 
 // Start runs projections over a log with the default configuration; see

@@ -40,7 +40,8 @@ type saver struct {
 	want     chan saveAsk // saves that somebody asks for
 	asked    []saveAsk    // and that haven't begun
 
-	status SnapshotStatus // guarded by u.mu
+	status            SnapshotStatus // guarded by u.mu
+	noLease, notSaved *UnsavedError  // guarded by u.mu; nil: none is known
 }
 
 // SnapshotStatus is how a unit's snapshots are doing.
@@ -57,6 +58,10 @@ type SnapshotStatus struct {
 	Owner  bool   // this process holds the unit's lease, and saves
 	Epoch  uint64 // of the lease; 0 where it isn't held
 	Holder string // who holds it instead, or why nobody can say; "" where this process does
+
+	// Unsaved is why the unit isn't saved, by any process as far as this one
+	// knows; nil where it is. Healthy tells it, too.
+	Unsaved *UnsavedError
 }
 
 type saveJob struct {
@@ -88,6 +93,9 @@ const (
 	saveTimeout = time.Minute
 	// longestWait after failures, until the next try.
 	longestWait = time.Minute
+	// maxOwn is how many saved snapshots a unit knows as its own; more than a
+	// store retains.
+	maxOwn = 1024
 )
 
 func newSaver(u *unit) saver {
@@ -238,7 +246,10 @@ func (s *saver) finish(r saveResult) {
 	defer r.job.answer(r)
 	u := s.u
 	if r.job.lease == nil && r.err == nil {
-		return // another process saves
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.unsaved(&s.notSaved, nil) // another process saves
+		return
 	}
 	s.failure = r.err
 	if r.err == nil {
@@ -260,13 +271,17 @@ func (s *saver) finish(r saveResult) {
 	st := &s.status
 	st.Pause = r.job.pause
 	st.MaxPause = max(st.MaxPause, r.job.pause)
+	s.saveTold(r)
 	if r.err != nil {
 		st.Failures++
 		st.LastError = r.err.Error()
 		return
 	}
 	st.Saves++
-	st.LastError = r.job.leftOut()
+	if u.own = append(u.own, r.manifest.ID); len(u.own) > maxOwn {
+		u.own = append(u.own[:0], u.own[maxOwn/2:]...)
+	}
+	st.LastError = listed(r.job.leftOut())
 	st.At, st.ID, st.SavedAt = r.manifest.Tag.At, r.manifest.ID.String(), time.Now()
 }
 

@@ -54,8 +54,8 @@ type Status struct {
 	// Beside: it is the version of a BlueGreen that doesn't serve, and isn't
 	// looked at by Wait, Ready, Healthy and Timeframe.
 	Beside bool
-	// Diverged is what was found last of another process that came to a
-	// different state, nil for nothing. The projection goes on.
+	// Diverged says that another process came to a different state, nil where
+	// none is known to. The projection goes on, and Healthy tells it.
 	Diverged *DivergedError
 	// Lossy is a row that a snapshot would not bring back, nil for none that is
 	// known. The projection goes on, and isn't saved.
@@ -138,12 +138,20 @@ func (rt *Runtime) Ready(ctx context.Context, maxLag uint64) error {
 	return errors.Join(errs...)
 }
 
-// Healthy is nil while the log answers, no projection has stopped, none has a row
-// that a snapshot wouldn't bring back (ErrLossy), and none is
-// stuck (ErrStuck: a handler or a View hasn't returned for Config.StuckAfter). It is
-// meant for an application's health probe.
+// Healthy is nil while the log answers and nothing is wrong with a projection;
+// else all that is, joined: it has stopped (ErrStopped); a handler or a View
+// hasn't returned for Config.StuckAfter (ErrStuck); its snapshots aren't saved
+// (ErrUnsaved); a snapshot wouldn't bring a row back (ErrLossy); another process
+// came to a different state (ErrDiverged); the register of dependants is damaged
+// (ErrUnregistered). It is meant for alerts. What a restart doesn't mend is
+// among it, so a probe that restarts the process should look at ErrStuck and
+// ErrStopped alone.
 func (rt *Runtime) Healthy(ctx context.Context) error {
-	errs := []error{rt.log.Healthy(ctx)}
+	errs := []error{rt.log.Healthy(ctx), rt.unregistered.get()}
+	for _, s := range rt.pairs {
+		errs = append(errs, s.unknown.get())
+	}
+	told := make(map[string]bool) // units
 	for _, u := range rt.units {
 		errs = append(errs, u.stuck())
 	}
@@ -156,6 +164,13 @@ func (rt *Runtime) Healthy(ctx context.Context) error {
 		}
 		if s.Lossy != nil {
 			errs = append(errs, s.Lossy)
+		}
+		if e := s.Snapshots.Unsaved; e != nil && !told[s.Unit] {
+			told[s.Unit] = true
+			errs = append(errs, e)
+		}
+		if s.Diverged != nil {
+			errs = append(errs, s.Diverged)
 		}
 		if s.State == Closed {
 			errs = append(errs, fmt.Errorf("projection: %q: %w", s.Projection, ErrClosed))

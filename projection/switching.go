@@ -32,6 +32,8 @@ type switching struct {
 	rt    atomic.Pointer[Runtime]
 	units [2]*unit      // before rt
 	every time.Duration // of looking what other processes have switched to
+
+	unknown trouble // which version serves isn't, by the store
 }
 
 // switched is a projection that is a pair of versions.
@@ -140,7 +142,7 @@ func (s *switching) ready(ctx context.Context, side int32) error {
 // Where the store doesn't say, blue serves until it does: either is right.
 func (s *switching) recall(ctx context.Context) {
 	side, known, err := s.stored(ctx)
-	if err != nil {
+	if err != nil && s.told(err) {
 		s.rt.Load().cfg.Logger.Error().Err(err).Str("projection", s.name).Uint64("version", s.nodes[blueSide].version).Msg("projection: blue serves")
 	}
 	if known {
@@ -175,10 +177,30 @@ func (s *switching) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := s.catchUp(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, eventlog.ErrUnavailable) {
-			rt.cfg.Logger.Warn().Err(err).Str("projection", s.name).Msg("projection: another version serves elsewhere, and can't here")
-		}
+		_ = s.look(ctx)
 	}
+}
+
+// look switches when another process has, and tells what keeps it from that.
+func (s *switching) look(ctx context.Context) error {
+	err := s.catchUp(ctx)
+	if s.told(err) && ctx.Err() == nil {
+		s.rt.Load().cfg.Logger.Warn().Err(err).Str("projection", s.name).Msg("projection: another version serves elsewhere, and can't here")
+	}
+	return err
+}
+
+// told takes in what came of a look, and says whether that is to be logged.
+// A server that is away says nothing about what serves.
+func (s *switching) told(err error) bool {
+	switch {
+	case errors.Is(err, eventlog.ErrUnavailable):
+		return false
+	case errors.Is(err, ErrNotReady): // it is known, and switched to later
+		s.unknown.set(nil)
+		return true
+	}
+	return s.unknown.set(err)
 }
 
 func (s *switching) catchUp(ctx context.Context) error {

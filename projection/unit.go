@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -72,6 +73,8 @@ type unit struct {
 	held    []waiting            // for commits that their writers had seen; guarded by mu
 	stalled map[string]bool      // feeds in which one has waited for long; guarded by mu
 	oldest  map[string]time.Time // of the commits at hand, the first's; guarded by mu
+
+	own []snapshot.ID // the newest snapshots that this process saved; guarded by mu
 
 	told time.Time // of progress
 
