@@ -36,6 +36,7 @@ type Manifest struct {
 	Snapshots []Snapshot      `json:"snapshots"` // newest of each unit, by unit
 	Files     map[string]File `json:"files"`     // by path below the directory, with slashes
 	Notes     []string        `json:"notes,omitempty"`
+	Server    string          `json:"server,omitempty"` // the version of the nats-server that it was made by; "" in older backups
 
 	id string // SHA-256 of the JSON
 }

@@ -29,6 +29,9 @@ import (
 // kept, what stands half is made again. A bucket, <app>_restoring, says until
 // the end which backup it was.
 //
+// Where the server is of an older minor version than the one that the backup is
+// of, the manifest's last note says so, and a failure too.
+//
 // Errors: those of Verify; ErrInvalid where the backup is of another
 // application; *NotEmptyError; ErrDamaged where what stands afterwards isn't
 // what was saved; or one of the connection.
@@ -43,11 +46,34 @@ func Restore(ctx context.Context, log *eventlog.Log, dir string) (*Manifest, err
 	if m.App != log.App() {
 		return nil, fmt.Errorf("%w: the backup is of application %q, the log of %q", ErrInvalid, m.App, log.App())
 	}
+	older := ""
+	if now := log.Conn().ConnectedServerVersion(); newerServer(m.Server, now) {
+		older = fmt.Sprintf("the backup is of nats-server %s, and it is restored on %s: an older server may not take what a newer one has written", m.Server, now)
+		m.Notes = append(m.Notes, older)
+		logger := log.Logger()
+		logger.Warn().Str("backup", m.Server).Str("server", now).Msg("backup: restored on an older server than it was made by")
+	}
 	r := restoring{log: log, t: newTransfer(log, dir), dir: dir, m: m}
 	if err := r.run(ctx); err != nil {
+		if older != "" {
+			err = fmt.Errorf("%w (%s)", err, older)
+		}
 		return nil, fmt.Errorf("backup: restore of %q: %w", m.App, err)
 	}
 	return m, nil
+}
+
+// newerServer compares minor versions: what is stored changes with these. One
+// that can't be read is taken for no newer.
+func newerServer(saved, now string) bool {
+	var a, b [2]int
+	if _, err := fmt.Sscanf(saved, "%d.%d", &a[0], &a[1]); err != nil {
+		return false
+	}
+	if _, err := fmt.Sscanf(now, "%d.%d", &b[0], &b[1]); err != nil {
+		return false
+	}
+	return slices.Compare(a[:], b[:]) > 0
 }
 
 type restoring struct {

@@ -75,7 +75,7 @@ type saving struct {
 }
 
 func (s *saving) run(ctx context.Context) (*Manifest, error) {
-	s.m = &Manifest{Format: formatVersion, App: s.log.App(), Begun: time.Now().UTC(), Files: make(map[string]File)}
+	s.m = &Manifest{Format: formatVersion, App: s.log.App(), Server: s.log.Conn().ConnectedServerVersion(), Begun: time.Now().UTC(), Files: make(map[string]File)}
 	found, err := streamsOf(ctx, s.log)
 	if err != nil {
 		return nil, err

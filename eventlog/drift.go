@@ -102,7 +102,9 @@ func (ds *drifts) losing(have, want jetstream.StreamConfig) {
 		}
 	}
 	limit("max_msgs", have.MaxMsgs, old)
-	limit("max_bytes", have.MaxBytes, old)
+	if old || have.MaxBytes != want.MaxBytes { // else it was asked for
+		limit("max_bytes", have.MaxBytes, old)
+	}
 	limit("max_msgs_per_subject", have.MaxMsgsPerSubject, old || !have.DiscardNewPerSubject)
 	ds.add(old, repairableUnless(have.AllowMsgSchedules), "discard", have.Discard, want.Discard, "a limit that is set later would drop events instead of refusing appends")
 	ds.add(have.NoAck, unsafe, "no_ack", true, false, "it acknowledges nothing")

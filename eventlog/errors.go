@@ -207,6 +207,9 @@ type ServerError struct {
 }
 
 func (e *ServerError) Error() string {
+	if e.Code == codeMaxBytesRequired {
+		return fmt.Sprintf("eventlog: %s on feed %q: %v (server code %d)", e.Op, e.Feed, ErrMaxBytesRequired, e.Code)
+	}
 	return fmt.Sprintf("eventlog: %s on feed %q: %s (server code %d)", e.Op, e.Feed, e.Description, e.Code)
 }
 
@@ -214,6 +217,8 @@ func (e *ServerError) Unwrap() []error {
 	switch {
 	case e.full():
 		return []error{ErrRefused, ErrFull}
+	case e.Code == codeMaxBytesRequired:
+		return []error{ErrRefused, ErrMaxBytesRequired}
 	case e.Code == codeStoreFailed && strings.Contains(e.Description, "too large"):
 		return []error{ErrRefused, ErrTooLarge}
 	}

@@ -88,6 +88,9 @@ func Open(ctx context.Context, opts Options) (_ *Log, err error) {
 	if l.js, err = jetstream.NewWithAPIPrefix(l.nc, l.api, jetstream.WithDefaultTimeout(opts.RequestTimeout)); err != nil {
 		return nil, fmt.Errorf("eventlog: JetStream: %w", err)
 	}
+	if opts.BucketMaxBytes > 0 {
+		l.js = limitedBuckets{l.js, opts.BucketMaxBytes}
+	}
 	l.feedRegister = l.openRegister()
 	l.marks = l.openMarks()
 	if err := l.awaitJetStream(ctx); err != nil {

@@ -79,6 +79,12 @@ type Options struct {
 	// Replicas is how many servers of a cluster keep each new stream
 	// (default 1, at most 5).
 	Replicas int
+	// FeedMaxBytes and BucketMaxBytes are how many bytes the stream of a new feed,
+	// and that of each new bucket (registers and snapshots, and others that are
+	// made through Log.JetStream and say nothing), may hold (default: no limit).
+	// Accounts with max_bytes_required want both, and reserve the sum. What is
+	// full refuses to take more (ErrFull).
+	FeedMaxBytes, BucketMaxBytes int64
 	// DuplicateWindow is how long the stream of a new feed recognises the ID
 	// of a commit that is sent again by itself (default 30 s, at least
 	// 100 ms); older ones are found in the log. It costs the server about 200
@@ -190,6 +196,9 @@ func (o Options) validate() error {
 		p.add("Replicas: %d is not in 1..5", o.Replicas)
 	} else if o.Replicas > 1 && o.embedded() {
 		p.add("Replicas: an embedded server keeps 1")
+	}
+	if o.FeedMaxBytes < 0 || o.BucketMaxBytes < 0 {
+		p.add("FeedMaxBytes, BucketMaxBytes: %d, %d: not below 0", o.FeedMaxBytes, o.BucketMaxBytes)
 	}
 	if o.MaxInFlight < 1 {
 		p.add("MaxInFlight: %d is below 1", o.MaxInFlight)

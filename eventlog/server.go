@@ -28,6 +28,7 @@ const (
 	codeServerFull        = 10023 // insufficient resources: the server's store is full
 	codeMemoryFull        = 10028 // insufficient memory resources available
 	codeStorageFull       = 10047 // insufficient storage resources available
+	codeMaxBytesRequired  = 10113 // account requires a stream config to have max bytes set
 	codeStoreFailed       = 10077 // what the store said: limits of the stream
 )
 

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -209,7 +210,7 @@ func (f *Feed) streamConfig(incarnation string) jetstream.StreamConfig {
 		Storage:            jetstream.FileStorage,
 		Replicas:           f.log.opts.Replicas,
 		MaxMsgs:            -1,
-		MaxBytes:           -1,
+		MaxBytes:           cmp.Or(f.log.opts.FeedMaxBytes, -1),
 		MaxMsgsPerSubject:  -1,
 		MaxMsgSize:         -1,
 		MaxConsumers:       -1,
