@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidemark-es/tidemark/internal/gaps"
 )
@@ -83,6 +85,36 @@ func TestBlockCheckOfManyBlocks(t *testing.T) {
 	d, err := f.records.look(ctx)
 	if want := gaps.RangesOf(33, 171); err != nil || !slices.Equal(d.any, want) || !slices.Equal(d.bad, want) || len(d.keyed) > 0 {
 		t.Errorf("found %+v, %v", d, err)
+	}
+}
+
+// A check that takes long is waited for by the calls of its first moment alone,
+// and no longer than their contexts say.
+func TestLongBlockCheck(t *testing.T) {
+	f := openNotes(t, t.TempDir())
+	begun := func(late time.Time) {
+		f.records = newBlockCheck(f)
+		f.records.once.Do(func() { f.records.late = late }) // it doesn't come to its end
+	}
+	begun(time.Now().Add(-time.Hour))
+	fill(t, f, 2, 1)
+	if c, ok, err := f.Head(t.Context(), "k0"); err != nil || !ok || c.Seq != 2 {
+		t.Errorf("head: %d, %v, %v", c.Seq, ok, err)
+	}
+	if _, err := f.Append(t.Context(), "k0", ExpectSeq(2), jotted{}); err != nil {
+		t.Error(err)
+	}
+	begun(time.Now().Add(time.Hour))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, _, err := f.Head(ctx, "k0"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("head: %v", err)
+	}
+	if _, err := f.Append(ctx, "k0", ExpectSeq(3), jotted{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("append: %v", err)
+	}
+	if _, err := f.Append(t.Context(), "k0", ExpectAny, jotted{}); err != nil {
+		t.Errorf("an append that expects nothing doesn't wait: %v", err)
 	}
 }
 
