@@ -131,6 +131,11 @@ func (b *Bucket) count(ctx context.Context, key string) (uint64, error) {
 // last asks the leader for a key's last message; there is false where it has
 // none, or can't read it.
 func (b *Bucket) last(ctx context.Context, key string) (_ Entry, there bool, _ error) {
+	return b.get(ctx, key, map[string]any{"last_by_subj": b.subject(key)})
+}
+
+// get asks the leader for a message, of a key or a filter.
+func (b *Bucket) get(ctx context.Context, key string, which map[string]any) (_ Entry, there bool, _ error) {
 	var reply struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
@@ -140,7 +145,7 @@ func (b *Bucket) last(ctx context.Context, key string) (_ Entry, there bool, _ e
 			Time   time.Time `json:"time"`
 		} `json:"message"`
 	}
-	err := b.ask(ctx, "STREAM.MSG.GET.", map[string]string{"last_by_subj": b.subject(key)}, &reply)
+	err := b.ask(ctx, "STREAM.MSG.GET.", which, &reply)
 	switch {
 	case err != nil:
 		return Entry{}, false, b.failed("read", key, err)

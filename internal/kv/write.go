@@ -110,14 +110,24 @@ func (b *Bucket) List(ctx context.Context, filter string) (items []Item, err err
 		return nil, b.failed("list", filter, err)
 	}
 	defer func() { err = errors.Join(err, w.Stop()) }()
-	quiet := time.NewTimer(b.opts.Timeout) // without progress for so long, the list is given up
+	// Where nothing comes for a while the leader is asked. A damaged record is
+	// counted, so the watch waits for it for ever.
+	look := b.opts.Timeout / 10
+	quiet, last, waited := time.NewTimer(look), uint64(0), time.Duration(0)
 	defer quiet.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-quiet.C:
-			return nil, b.failed("list", filter, context.DeadlineExceeded)
+			more, err := b.more(ctx, filter, last)
+			if err != nil || !more {
+				return items, err
+			}
+			if waited += look; waited >= b.opts.Timeout {
+				return nil, b.failed("list", filter, context.DeadlineExceeded)
+			}
+			quiet.Reset(look)
 		case e, open := <-w.Updates():
 			if !open {
 				return nil, b.failed("list", filter, nats.ErrConnectionClosed)
@@ -125,10 +135,23 @@ func (b *Bucket) List(ctx context.Context, filter string) (items []Item, err err
 			if e == nil {
 				return items, nil
 			}
-			items = append(items, Item{Key: e.Key(), Revision: e.Revision(), Created: e.Created()})
-			quiet.Reset(b.opts.Timeout)
+			last, waited = e.Revision(), 0
+			items = append(items, Item{Key: e.Key(), Revision: last, Created: e.Created()})
+			quiet.Reset(look)
 		}
 	}
+}
+
+// more says whether the leader can read a further record that is listed.
+func (b *Bucket) more(ctx context.Context, filter string, after uint64) (bool, error) {
+	for ctx.Err() == nil {
+		e, there, err := b.get(ctx, filter, map[string]any{"seq": after + 1, "next_by_subj": b.subject(filter)})
+		if err != nil || !there || e.Data != nil {
+			return there, err
+		}
+		after = e.Revision // the marker of a deletion
+	}
+	return false, ctx.Err()
 }
 
 // Ensure makes the bucket where it is missing, and returns the settings of its
