@@ -266,7 +266,9 @@ func (c *flipChecker) checkEffects(ctx context.Context) error {
 	for _, e := range c.a.notices.Parked() {
 		parked = append(parked, e.ID)
 	}
-	err := c.a.carryOut(ctx, func(e effect.Effect[notice]) {
+	patience, cancel := context.WithTimeout(ctx, flipPatience/2) // what is left is for Healthy
+	defer cancel()
+	err := c.a.carryOut(patience, func(e effect.Effect[notice]) {
 		mu.Lock()
 		defer mu.Unlock()
 		did = append(did, e.ID)
@@ -274,8 +276,8 @@ func (c *flipChecker) checkEffects(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return errors.Join(context.Cause(ctx), c.a.notices.Err(), c.rt.Healthy(c.ctx))
+	if patience.Err() != nil {
+		return errors.Join(context.Cause(patience), c.a.notices.Err(), c.rt.Healthy(ctx))
 	}
 	slices.Sort(did)
 	slices.Sort(parked)
@@ -293,8 +295,10 @@ func (c *flipChecker) checkEffects(ctx context.Context) error {
 func (c *flipChecker) checkAppends(ctx context.Context) error {
 	all := slices.Clone(c.want.All)
 	last := all[len(all)-1].Seq
+	patience, cancel := context.WithTimeout(ctx, flipPatience/2) // what is left is for Healthy
+	defer cancel()
 	err := eachKey(c.want.Feeds["accounts"], func(key string, of []flipCommit) error {
-		pos, err := c.a.accounts.Append(ctx, key, eventlog.ExpectSeq(of[len(of)-1].Seq), credited{7})
+		pos, err := c.a.accounts.Append(patience, key, eventlog.ExpectSeq(of[len(of)-1].Seq), credited{7})
 		if err != nil {
 			return err
 		}
@@ -303,8 +307,11 @@ func (c *flipChecker) checkAppends(ctx context.Context) error {
 		}
 		last = pos.Seq
 		all = append(all, flipCommit{Seq: pos.Seq, Key: key, Cents: []int64{7}})
-		return c.rt.Wait(ctx, pos)
+		return c.rt.Wait(patience, pos)
 	})
+	if err != nil && patience.Err() != nil {
+		return errors.Join(err, c.rt.Healthy(ctx))
+	}
 	if err != nil {
 		return err
 	}
