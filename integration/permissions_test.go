@@ -174,7 +174,6 @@ type permitTest struct {
 	*testing.T
 	ctx                         context.Context
 	app, url, user, domain, dir string
-	feeds                       []string
 	log                         *eventlog.Log
 	out                         *lockedBuffer
 }
