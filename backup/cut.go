@@ -161,7 +161,7 @@ func stateOfArchive(r *archive.Reader) (s State, err error) {
 	if h.Name != archiveState {
 		return s, fmt.Errorf("%w: it begins with %q", archive.ErrInvalidArchive, h.Name)
 	}
-	return s, json.NewDecoder(r).Decode(&s)
+	return s, json.NewDecoder(io.LimitReader(r, 1<<20)).Decode(&s)
 }
 
 // writeCut writes what is kept of a stream's backup.

@@ -19,6 +19,9 @@
 //     the digests that the backup says, which Restore compares.
 //   - Restore writes into nothing but an application that has nothing, or what
 //     an interrupted Restore of the same backup left.
+//   - Restore takes no backup's word for whose it is: names, paths, settings
+//     and what is in the files are compared with the application before
+//     anything is written ([RefusedError]).
 //
 // # What you may not assume
 //

@@ -12,7 +12,8 @@ var (
 	ErrExists   = errors.New("backup: the directory holds a backup already, or other files")
 	ErrNone     = errors.New("backup: the directory holds no whole backup")
 	ErrDamaged  = errors.New("backup: damaged")
-	ErrNotEmpty = errors.New("backup: the application isn't empty") // *NotEmptyError
+	ErrNotEmpty = errors.New("backup: the application isn't empty")           // *NotEmptyError
+	ErrRefused  = errors.New("backup: what it holds isn't the application's") // *RefusedError
 	ErrMoving   = errors.New("backup: the application changed again and again meanwhile")
 )
 

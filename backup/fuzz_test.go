@@ -6,7 +6,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats-server/v2/server/archive"
 
 	"github.com/tidemark-es/tidemark/internal/fuzzmem"
 )
@@ -39,5 +44,54 @@ func FuzzManifest(f *testing.F) {
 			return
 		}
 		m.Feeds()
+		for _, s := range m.Streams {
+			if foreign(m.App, s) != "" {
+				continue
+			}
+			have, err := settingsOf(s)
+			own := ownSettings(m.App, s, have)
+			if err == nil && len(deviations(own, ownSettings(m.App, s, own))) > 0 {
+				t.Fatalf("its own settings are refused: %+v", own)
+			}
+			if own.Mirror != nil || len(own.Sources) > 0 || own.RePublish != nil || own.SubjectTransform != nil || own.Sealed || own.MaxAge > 0 || own.Name != s.Name {
+				t.Fatalf("unsafe settings: %+v", own)
+			}
+		}
+	})
+}
+
+// FuzzContents reads hostile bytes as a stream's file.
+func FuzzContents(f *testing.F) {
+	var whole bytes.Buffer
+	z := s2.NewWriter(&whole)
+	w := archive.NewWriter(z)
+	state := []byte(`{"messages":1,"first_seq":1,"last_seq":1}`)
+	for _, h := range []archive.Header{{Name: archiveState, PayloadSize: int64(len(state))}, {Name: "bank.accounts.k", Sequence: 1, PayloadSize: 1}, {}} {
+		if err := w.WriteHeader(&h); err != nil {
+			f.Fatal(err)
+		}
+		if h.PayloadSize > 0 {
+			_, _ = w.Write(state[:h.PayloadSize])
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole.Bytes())
+	dir := f.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = root.Close() })
+	c := checking{root: root}
+	s := Stream{Name: "bank_accounts", File: "file", State: State{Messages: 1, FirstSeq: 1, LastSeq: 1}}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(filepath.Join(dir, "file"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.contents(t.Context(), s, "bank.accounts.>"); err == nil && len(data) < 32 {
+			t.Fatalf("%x is a stream's file", data)
+		}
 	})
 }

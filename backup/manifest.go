@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -23,6 +24,8 @@ const (
 	formatVersion = 1
 	snapshotsDir  = "snapshots"
 	streamsDir    = "streams"
+
+	maxManifest = 256 << 20 // bytes: some 1.5 million files
 )
 
 // Manifest says what a backup holds. It is the file backup.json: one line of
@@ -117,19 +120,57 @@ func (m *Manifest) write(dir string) error {
 // Open reads a backup's manifest, without the other files. Errors: ErrNone
 // where there is none, as after an interrupted Save; ErrDamaged.
 func Open(dir string) (*Manifest, error) {
-	data, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	root, err := os.OpenRoot(dir)
+	if err == nil {
+		defer func() { _ = root.Close() }()
+		var f *os.File
+		if f, err = openFile(root, manifestFile); err == nil {
+			defer func() { _ = f.Close() }()
+			data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+			if err != nil {
+				return nil, err
+			}
+			return decode(data)
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrNone, dir)
 	}
+	return nil, err
+}
+
+// heeding reads until a context ends.
+type heeding struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (h heeding) Read(b []byte) (int, error) {
+	if err := h.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return h.Reader.Read(b)
+}
+
+// openFile opens what is a file, and not a link: opening a pipe waits for its
+// writer, and a link may lead to anything.
+func openFile(root *os.Root, name string) (*os.File, error) {
+	info, err := root.Lstat(filepath.FromSlash(name))
 	if err != nil {
 		return nil, err
 	}
-	return decode(data)
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %.200q isn't a file", ErrDamaged, name)
+	}
+	return root.Open(filepath.FromSlash(name))
 }
 
 // decode checks a manifest's file. Errors: ErrDamaged; ErrInvalid where another
 // release wrote it.
 func decode(data []byte) (*Manifest, error) {
+	if len(data) > maxManifest {
+		return nil, fmt.Errorf("%w: %s has more than %d bytes", ErrDamaged, manifestFile, maxManifest)
+	}
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
 	sum := sha256.Sum256(line)
 	m := &Manifest{id: hex.EncodeToString(sum[:])}
@@ -146,8 +187,8 @@ func decode(data []byte) (*Manifest, error) {
 }
 
 // Verify reads every file of a backup and compares it with the manifest.
-// Errors: those of Open; ErrDamaged, joined for all files that are damaged or
-// missing.
+// Errors: those of Open; ErrDamaged, joined for the first 20 files that are
+// damaged or missing.
 func Verify(dir string) (*Manifest, error) {
 	m, err := Open(dir)
 	if err != nil {
@@ -158,26 +199,37 @@ func Verify(dir string) (*Manifest, error) {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
-		if err := verifyFile(root, name, m.Files[name]); err != nil {
-			errs = append(errs, fmt.Errorf("%w: %s: %w", ErrDamaged, name, err))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := m.verify(context.Background(), root); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-func verifyFile(root *os.Root, name string, want File) error {
-	f, err := root.Open(filepath.FromSlash(name))
+// verify compares all files.
+func (m *Manifest) verify(ctx context.Context, root *os.Root) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		err := verifyFile(ctx, root, name, m.Files[name])
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			if errs = append(errs, fmt.Errorf("%w: %.200q: %w", ErrDamaged, name, err)); len(errs) == maxProblems {
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func verifyFile(ctx context.Context, root *os.Root, name string, want File) error {
+	f, err := openFile(root, name)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
 	h := sha256.New()
-	n, err := io.Copy(h, f)
+	n, err := io.Copy(h, io.LimitReader(heeding{ctx, f}, want.Size+1))
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,13 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -32,28 +35,73 @@ import (
 // Where the server is of an older minor version than the one that the backup is
 // of, the manifest's last note says so, and a failure too.
 //
+// A backup may have been made by anybody, so all of it is compared with the
+// application before anything is written: names of files and streams, each
+// stream's settings, and what its file holds. A stream gets the settings that
+// Tidemark creates it with, and may differ where that changes nothing of what is
+// stored and where it goes (quotas, duplicate window, compression, metadata of
+// others); anything else is refused. See [RestoreOptions.Plain].
+//
 // Errors: those of Verify; ErrInvalid where the backup is of another
-// application; *NotEmptyError; ErrDamaged where what stands afterwards isn't
-// what was saved; or one of the connection.
+// application; *RefusedError; *NotEmptyError; ErrDamaged where what stands
+// afterwards isn't what was saved; snapshot.ErrNoMatch where a snapshot is larger
+// than RestoreOptions.Limits allow; or one of the connection.
 func Restore(ctx context.Context, log *eventlog.Log, dir string) (*Manifest, error) {
+	return RestoreOptions{}.Restore(ctx, log, dir)
+}
+
+// RestoreOptions say how a backup is restored; the zero value is a good default.
+type RestoreOptions struct {
+	// Plain leaves out streams of the backup that aren't the application's own,
+	// and gives the others Tidemark's own settings where the backup's are
+	// refused: an operator who has set a republish or a placement sets it anew
+	// afterwards.
+	Plain bool
+	// Limits of what is taken of the snapshots. The default of MaxBytes is that
+	// of snapshot.Limits; transfer and time aren't bounded unless set.
+	Limits snapshot.Limits
+}
+
+// Restore is the function [Restore], with options.
+func (o RestoreOptions) Restore(ctx context.Context, log *eventlog.Log, dir string) (*Manifest, error) {
 	if log == nil {
 		return nil, fmt.Errorf("%w: nil log", ErrInvalid)
 	}
-	m, err := Verify(dir)
+	m, err := Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	if m.App != log.App() {
-		return nil, fmt.Errorf("%w: the backup is of application %q, the log of %q", ErrInvalid, m.App, log.App())
+		return nil, fmt.Errorf("%w: the backup is of application %.200q, the log of %q", ErrInvalid, m.App, log.App())
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	c := checking{m: m, root: root, plain: o.Plain}
+	if err := c.checkFiles(); err != nil {
+		return nil, err
+	}
+	if err := m.verify(ctx, root); err != nil {
+		return nil, err
+	}
+	own, err := c.checked(ctx)
+	if err != nil {
+		return nil, err
 	}
 	older := ""
 	if now := log.Conn().ConnectedServerVersion(); newerServer(m.Server, now) {
-		older = fmt.Sprintf("the backup is of nats-server %s, and it is restored on %s: an older server may not take what a newer one has written", m.Server, now)
+		older = fmt.Sprintf("the backup is of nats-server %.50q, and it is restored on %s: an older server may not take what a newer one has written", m.Server, now)
 		m.Notes = append(m.Notes, older)
 		logger := log.Logger()
 		logger.Warn().Str("backup", m.Server).Str("server", now).Msg("backup: restored on an older server than it was made by")
 	}
-	r := restoring{log: log, t: newTransfer(log, dir), dir: dir, m: m}
+	r := restoring{log: log, t: newTransfer(log, dir), dir: dir, root: root, m: m, own: own, limits: o.Limits}
+	if r.limits.MaxTransfer == 0 {
+		r.limits.MaxTransfer = math.MaxInt64
+	}
+	r.limits.MaxTime = cmp.Or(r.limits.MaxTime, -1)
 	if err := r.run(ctx); err != nil {
 		if older != "" {
 			err = fmt.Errorf("%w (%s)", err, older)
@@ -81,6 +129,10 @@ type restoring struct {
 	t   *transfer
 	dir string
 	m   *Manifest
+
+	root   *os.Root                          // of dir
+	own    map[string]jetstream.StreamConfig // the streams to restore
+	limits snapshot.Limits
 }
 
 func (r *restoring) run(ctx context.Context) error {
@@ -89,6 +141,9 @@ func (r *restoring) run(ctx context.Context) error {
 		return err
 	}
 	for _, s := range r.m.Streams {
+		if _, ok := r.own[s.Name]; !ok {
+			continue
+		}
 		if err := r.stream(ctx, s, slices.Contains(there, s.Name)); err != nil {
 			return err
 		}
@@ -151,16 +206,12 @@ func (r *restoring) stream(ctx context.Context, s Stream, there bool) error {
 			return err
 		}
 	}
-	var config map[string]any
-	if err := json.Unmarshal(s.Config, &config); err != nil {
-		return fmt.Errorf("%w: settings of stream %s: %w", ErrDamaged, s.Name, err)
-	}
-	config["num_replicas"] = max(1, r.log.Replicas())
-	config["storage"] = "file"
+	config := r.own[s.Name]
+	config.Replicas, config.Storage = max(1, r.log.Replicas()), jetstream.FileStorage
 	if r.log.InMemory() {
-		config["storage"] = "memory"
+		config.Storage = jetstream.MemoryStorage
 	}
-	if err := r.t.restore(ctx, s, config); err != nil {
+	if err := r.t.restore(ctx, r.root, s, config); err != nil {
 		return err
 	}
 	now, err := r.t.state(ctx, s.Name)
@@ -188,7 +239,7 @@ func (r *restoring) snapshots(ctx context.Context) error {
 		// Which of them belong to the log was so decided there, and is again at
 		// each start. The one that is told is what is wanted here.
 		check := func(_ context.Context, m *snapshot.Manifest) error { return nil }
-		if _, err := store.Import(ctx, want.Unit, from, snapshot.ImportOptions{Check: check}); err != nil {
+		if _, err := store.Import(ctx, want.Unit, from, snapshot.ImportOptions{Check: check, Limits: r.limits}); err != nil {
 			return err
 		}
 		found, err := store.Candidates(ctx, want.Unit)

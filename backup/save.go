@@ -81,12 +81,18 @@ func (s *saving) run(ctx context.Context) (*Manifest, error) {
 		return nil, err
 	}
 	first := make(map[string]uint64)
-	for _, name := range found.feeds {
-		st, err := s.t.state(ctx, name)
+	found.registers = slices.DeleteFunc(found.registers, func(name string) bool { return s.leftOut(Stream{Name: name}) })
+	feeds := found.feeds
+	found.feeds = nil
+	for _, name := range feeds {
+		st, config, err := s.t.info(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		first[name] = st.FirstSeq
+		if !s.leftOut(Stream{Name: name, Feed: true, Config: config}) {
+			found.feeds = append(found.feeds, name)
+			first[name] = st.FirstSeq
+		}
 	}
 	if found.snapshots {
 		if err := s.snapshots(ctx); err != nil {
@@ -111,8 +117,33 @@ func (s *saving) run(ctx context.Context) (*Manifest, error) {
 		}
 	}
 	s.covered()
+	s.restorable()
 	s.m.Ended = time.Now().UTC()
 	return s.m, nil
+}
+
+// leftOut notes streams that have the application's prefix, and aren't its own:
+// Restore wouldn't take them.
+func (s *saving) leftOut(st Stream) bool {
+	why := foreign(s.m.App, st)
+	if why != "" {
+		s.m.Notes = append(s.m.Notes, fmt.Sprintf("stream %q is left out: it %s", st.Name, why))
+	}
+	return why != ""
+}
+
+// restorable notes settings that Restore refuses.
+func (s *saving) restorable() {
+	for _, st := range s.m.Streams {
+		have, err := settingsOf(st)
+		why := deviations(have, ownSettings(s.m.App, st, have))
+		if err != nil {
+			why = []string{fmt.Sprintf("its settings can't all be checked: %q", err.Error())}
+		}
+		if len(why) > 0 {
+			s.m.Notes = append(s.m.Notes, fmt.Sprintf("stream %q is restored with RestoreOptions.Plain alone: %s", st.Name, strings.Join(why, ", ")))
+		}
+	}
 }
 
 // feeds saves the feeds, cut so that none is ahead of what it followed from.

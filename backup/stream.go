@@ -69,11 +69,18 @@ func answer(subject string, data []byte, reply any) error {
 
 // state asks for a stream's extent.
 func (t *transfer) state(ctx context.Context, name string) (State, error) {
+	st, _, err := t.info(ctx, name)
+	return st, err
+}
+
+// info asks for its settings too.
+func (t *transfer) info(ctx context.Context, name string) (State, json.RawMessage, error) {
 	var info struct {
-		State jetstream.StreamState `json:"state"`
+		State  jetstream.StreamState `json:"state"`
+		Config json.RawMessage       `json:"config"`
 	}
 	err := t.ask(ctx, t.api+".STREAM.INFO."+name, nil, &info)
-	return stateOf(info.State), err
+	return stateOf(info.State), info.Config, err
 }
 
 // save writes a stream's backup.
@@ -136,8 +143,8 @@ func receive(ctx context.Context, sub *nats.Subscription, w io.Writer) error {
 
 // restore makes a stream from its backup; config replaces the stored one. It
 // must not exist.
-func (t *transfer) restore(ctx context.Context, s Stream, config map[string]any) (err error) {
-	f, err := os.Open(filepath.Join(t.dir, filepath.FromSlash(s.File)))
+func (t *transfer) restore(ctx context.Context, root *os.Root, s Stream, config jetstream.StreamConfig) (err error) {
+	f, err := root.Open(filepath.FromSlash(s.File))
 	if err != nil {
 		return err
 	}
@@ -176,7 +183,7 @@ func (t *transfer) restore(ctx context.Context, s Stream, config map[string]any)
 	}
 	// The last one is answered when the stream stands, which takes as long as
 	// there is to be written.
-	ended, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(s.State.Bytes>>20)*100*time.Millisecond)
+	ended, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(min(s.State.Bytes>>20, 1<<30))*100*time.Millisecond)
 	defer cancel()
 	m, err := t.nc.RequestWithContext(ended, to.Subject, nil)
 	if err != nil {

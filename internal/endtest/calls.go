@@ -252,5 +252,8 @@ var otherCalls = map[string]Call{
 	},
 	"backup.Save":    func(ctx context.Context, e *Env) error { return result(backup.Save(ctx, e.Log, e.Dir+"/backup")) },
 	"backup.Restore": func(ctx context.Context, e *Env) error { return result(backup.Restore(ctx, e.Log, e.Dir+"/none")) },
+	"backup.RestoreOptions.Restore": func(ctx context.Context, e *Env) error {
+		return result(backup.RestoreOptions{Plain: true}.Restore(ctx, e.Log, e.Dir+"/none"))
+	},
 	"backup.Pending": func(ctx context.Context, e *Env) error { return result(backup.Pending(ctx, e.Log)) },
 }
