@@ -3,7 +3,6 @@ package backup
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // The classes of failure. Match them with [errors.Is].
@@ -26,7 +25,7 @@ type NotEmptyError struct {
 
 // Error names the streams.
 func (e *NotEmptyError) Error() string {
-	s := fmt.Sprintf("%v: %q has %s", ErrNotEmpty, e.App, strings.Join(e.Streams, ", "))
+	s := fmt.Sprintf("%v: %q has %.200q", ErrNotEmpty, e.App, e.Streams)
 	if e.Reason != "" {
 		s += ": " + e.Reason
 	}

@@ -45,7 +45,7 @@ func (t *transfer) ask(ctx context.Context, subject string, request []byte, repl
 	defer cancel()
 	m, err := t.nc.RequestWithContext(ctx, subject, request)
 	if err != nil {
-		return fmt.Errorf("%s: %w", subject, err)
+		return fmt.Errorf("%.200q: %w", subject, err)
 	}
 	return answer(subject, m.Data, reply)
 }
@@ -62,7 +62,7 @@ func answer(subject string, data []byte, reply any) error {
 		err = json.Unmarshal(data, reply)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", subject, err)
+		return fmt.Errorf("%.200q: %w", subject, err)
 	}
 	return nil
 }

@@ -79,11 +79,11 @@ func (d *Decider[V]) Do(ctx context.Context, key string, decide func(state V) ([
 		return Result{}, err
 	}
 	if decide == nil {
-		return Result{}, fmt.Errorf("command: %w: %s/%s: nothing that decides", ErrInvalid, d.feed.Name(), key)
+		return Result{}, fmt.Errorf("command: %w: %s/%.200q: nothing that decides", ErrInvalid, d.feed.Name(), key)
 	}
 	t, err := d.keys.take(ctx, key)
 	if err != nil {
-		return Result{}, fmt.Errorf("command: %s/%s: not begun: %w", d.feed.Name(), key, err)
+		return Result{}, fmt.Errorf("command: %s/%.200q: not begun: %w", d.feed.Name(), key, err)
 	}
 	r, err := d.inTurn(ctx, t, decide, &o)
 	if err == nil && o.applied {

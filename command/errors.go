@@ -29,7 +29,7 @@ type RejectedError struct {
 }
 
 func (e *RejectedError) Error() string {
-	return fmt.Sprintf("command: %s/%s: rejected: %v", e.Feed, e.Key, e.Err)
+	return fmt.Sprintf("command: %s/%.200q: rejected: %v", e.Feed, e.Key, e.Err)
 }
 
 func (e *RejectedError) Unwrap() []error { return []error{ErrRejected, e.Err} }
@@ -43,7 +43,7 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("command: %s/%s: others were faster in %d attempts: try again later, or let one process handle the key: %v", e.Feed, e.Key, e.Attempts, e.Err)
+	return fmt.Sprintf("command: %s/%.200q: others were faster in %d attempts: try again later, or let one process handle the key: %v", e.Feed, e.Key, e.Attempts, e.Err)
 }
 
 func (e *ConflictError) Unwrap() []error {

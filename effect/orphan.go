@@ -59,7 +59,7 @@ func (o *Outbox[I]) orphans(ctx context.Context, most int) ([]Orphan, error) {
 	for _, c := range found {
 		lost, err := o.lost(ctx, &c, at, states)
 		if err != nil {
-			return nil, fmt.Errorf("effect: outbox %q: the cause of %s: %w", o.name, c.ID, err)
+			return nil, fmt.Errorf("effect: outbox %q: the cause of %.200q: %w", o.name, c.ID, err)
 		}
 		if lost {
 			out = append(out, c)

@@ -232,7 +232,7 @@ func OnChange[I any, K comparable, V any](o *Outbox[I], src projection.Relation[
 		}
 		key, err := keyToken(c.Key)
 		if err != nil {
-			return fmt.Errorf("effect: key %+v: %w", c.Key, err)
+			return fmt.Errorf("effect: key %.200q: %w", fmt.Sprint(c.Key), err)
 		}
 		o.tx = Tx[I]{o: o, tx: tx, table: src.Name(), rowKey: key, key: c.Cause.Key, cause: c.Cause}
 		return errors.Join(fn(&o.tx, c), o.tx.err)

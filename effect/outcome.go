@@ -164,7 +164,7 @@ func (o *Outbox[I]) record(ctx context.Context, id string, last uint64, outcome 
 			d.Expect = eventlog.ExpectNew
 			continue
 		}
-		return at, fmt.Errorf("effect: %s: recording %T: %w", id, outcome, err)
+		return at, fmt.Errorf("effect: %.200q: recording %T: %w", id, outcome, err)
 	}
 }
 

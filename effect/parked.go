@@ -63,11 +63,11 @@ func (o *Outbox[I]) Drop(ctx context.Context, id, by string) error {
 func (o *Outbox[I]) decide(ctx context.Context, id string, outcome any) error {
 	r, ok := o.table.Get(id)
 	if !ok || r.Status != parked {
-		return fmt.Errorf("effect: %s: %w", id, ErrNotParked)
+		return fmt.Errorf("effect: %.200q: %w", id, ErrNotParked)
 	}
 	at, err := o.record(ctx, id, r.Last, outcome, eventlog.Position{Feed: r.Feed, Seq: r.Seq})
 	if errors.Is(err, eventlog.ErrConflict) {
-		return fmt.Errorf("effect: %s: %w any more: %w", id, ErrNotParked, err)
+		return fmt.Errorf("effect: %.200q: %w any more: %w", id, ErrNotParked, err)
 	}
 	if err != nil {
 		return err

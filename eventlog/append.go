@@ -47,7 +47,7 @@ func (f *Feed) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("eventlog: append to %s/%s: not sent: %w", f.name, d.Key, context.Cause(ctx))
+		return nil, fmt.Errorf("eventlog: append to %s/%.200q: not sent: %w", f.name, d.Key, context.Cause(ctx))
 	}
 	if err := f.start(ctx, p); err != nil {
 		return nil, err

@@ -145,7 +145,7 @@ func (f *Feed) encodeDraft(p *prepared, d Draft) (err error) {
 	}
 	p.draft, p.id, p.events, p.natural = d, d.ID, len(d.Events), d.ID != ""
 	if d.Expect.previous {
-		return fmt.Errorf("eventlog: append to %s/%s: %w: ExpectPrevious is for the appends of an Ordered handle", f.name, d.Key, ErrInvalid)
+		return fmt.Errorf("eventlog: append to %s/%.200q: %w: ExpectPrevious is for the appends of an Ordered handle", f.name, d.Key, ErrInvalid)
 	}
 	if err := d.Durability.validate(); err != nil {
 		return err

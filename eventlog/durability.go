@@ -64,9 +64,9 @@ func (e *SyncError) Error() string {
 		what = fmt.Sprintf("it is in the log at %v, and may not be on the disk", e.Pos)
 	}
 	if e.Err != nil {
-		return fmt.Sprintf("eventlog: append to %s/%s: %v: %s: %v: %s", e.Feed, e.Key, ErrNotSynced, what, e.Err, e.Reason)
+		return fmt.Sprintf("eventlog: append to %s/%.200q: %v: %s: %v: %s", e.Feed, e.Key, ErrNotSynced, what, e.Err, e.Reason)
 	}
-	return fmt.Sprintf("eventlog: append to %s/%s: %v: %s: %s", e.Feed, e.Key, ErrNotSynced, what, e.Reason)
+	return fmt.Sprintf("eventlog: append to %s/%.200q: %v: %s: %s", e.Feed, e.Key, ErrNotSynced, what, e.Reason)
 }
 
 func (e *SyncError) Unwrap() []error {

@@ -8,7 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rs/zerolog"
@@ -117,16 +120,27 @@ type serverLogger struct {
 	failed chan<- storeFailure
 }
 
-func (l *serverLogger) Noticef(format string, v ...any) { l.log.Debug().Msgf("nats: "+format, v...) }
-func (l *serverLogger) Debugf(format string, v ...any)  { l.log.Trace().Msgf("nats: "+format, v...) }
-func (l *serverLogger) Tracef(format string, v ...any)  { l.log.Trace().Msgf("nats: "+format, v...) }
+func (l *serverLogger) Noticef(format string, v ...any) { l.log.Debug().Msg(oneLine(format, v...)) }
+func (l *serverLogger) Debugf(format string, v ...any)  { l.log.Trace().Msg(oneLine(format, v...)) }
+func (l *serverLogger) Tracef(format string, v ...any)  { l.log.Trace().Msg(oneLine(format, v...)) }
+
+// oneLine is the server's text without characters that would forge lines or
+// control a terminal: names and subjects in it are of whoever connects.
+func oneLine(format string, v ...any) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, "nats: "+fmt.Sprintf(format, v...))
+}
 
 // Warnf leaves out that a reader didn't want the rest of a backup.
 func (l *serverLogger) Warnf(format string, v ...any) {
 	if format == backupEndedFormat && fmt.Sprint(v[len(v)-1]) == backupUnwanted {
 		return
 	}
-	l.log.Warn().Msgf("nats: "+format, v...)
+	l.log.Warn().Msg(oneLine(format, v...))
 }
 
 // The server's words (server/jetstream_api.go); a test holds them.
@@ -136,7 +150,7 @@ const (
 )
 
 func (l *serverLogger) Errorf(format string, v ...any) {
-	l.log.Error().Msgf("nats: "+format, v...)
+	l.log.Error().Msg(oneLine(format, v...))
 	if format == storeFailureFormat && len(v) == 3 {
 		select { // the server holds locks here
 		case l.failed <- storeFailure{stream: fmt.Sprint(v[1]), why: fmt.Sprint(v[2])}:
@@ -149,7 +163,7 @@ func (l *serverLogger) Errorf(format string, v ...any) {
 func (l *serverLogger) Fatalf(format string, v ...any) {
 	why := fmt.Sprintf(format, v...)
 	l.fatal.CompareAndSwap(nil, &why)
-	l.log.Error().Msg("nats: " + why)
+	l.log.Error().Msg(oneLine("%s", why))
 }
 
 // door says who may connect to an embedded server that listens. Connections in

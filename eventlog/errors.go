@@ -108,7 +108,7 @@ type TypeError struct {
 }
 
 func (e *TypeError) Error() string {
-	return fmt.Sprintf("eventlog: feed %q: type %s: %s", e.Feed, e.Type, e.Reason)
+	return fmt.Sprintf("eventlog: feed %q: type %.200q: %s", e.Feed, e.Type, e.Reason)
 }
 
 func (e *TypeError) Unwrap() error { return e.class }
@@ -127,7 +127,7 @@ func (e *ConflictError) Error() string {
 	if e.Actual > 0 {
 		is = fmt.Sprintf("is at %d", e.Actual)
 	}
-	return fmt.Sprintf("eventlog: conflict on %s/%s: expected %s, but it %s: read it again and decide anew", e.Feed, e.Key, e.Expected, is)
+	return fmt.Sprintf("eventlog: conflict on %s/%.200q: expected %s, but it %s: read it again and decide anew", e.Feed, e.Key, e.Expected, is)
 }
 
 func (e *ConflictError) Unwrap() error { return ErrConflict }
@@ -144,7 +144,7 @@ type AmbiguousError struct {
 }
 
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("eventlog: append to %s/%s: outcome unknown (%v): send it again with ID %q", e.Feed, e.Key, e.Err, e.ID)
+	return fmt.Sprintf("eventlog: append to %s/%.200q: outcome unknown (%v): send it again with ID %q", e.Feed, e.Key, e.Err, e.ID)
 }
 
 func (e *AmbiguousError) Unwrap() []error { return []error{ErrAmbiguous, e.Err} }
@@ -158,7 +158,7 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("eventlog: commit to %s/%s has %d bytes, the server takes %d: split it, or keep the large part elsewhere and append a reference", e.Feed, e.Key, e.Size, e.Max)
+	return fmt.Sprintf("eventlog: commit to %s/%.200q has %d bytes, the server takes %d: split it, or keep the large part elsewhere and append a reference", e.Feed, e.Key, e.Size, e.Max)
 }
 
 func (e *TooLargeError) Unwrap() error { return ErrTooLarge }

@@ -81,9 +81,9 @@ func (f *Feed) enqueue(ctx context.Context, p *Pending) error {
 	select {
 	case f.queues.slots <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("eventlog: append to %s/%s: not sent, %d are waiting: %w", f.name, key, cap(f.queues.slots), context.Cause(ctx))
+		return fmt.Errorf("eventlog: append to %s/%.200q: not sent, %d are waiting: %w", f.name, key, cap(f.queues.slots), context.Cause(ctx))
 	case <-f.closing:
-		return fmt.Errorf("eventlog: append to %s/%s: %w", f.name, key, ErrClosed)
+		return fmt.Errorf("eventlog: append to %s/%.200q: %w", f.name, key, ErrClosed)
 	}
 	if f.queues.join(p) {
 		go f.serveKey(key)
@@ -131,9 +131,9 @@ func (f *Feed) identify(pr *prepared) (Position, error) {
 		case <-pause:
 			continue
 		case <-ctx.Done():
-			err = fmt.Errorf("eventlog: append to %s/%s: %w: ID %q could not be settled in %v, nothing was stored (%v)", f.name, pr.draft.Key, ErrUnavailable, pr.id, f.resolve, err)
+			err = fmt.Errorf("eventlog: append to %s/%.200q: %w: ID %q could not be settled in %v, nothing was stored (%v)", f.name, pr.draft.Key, ErrUnavailable, pr.id, f.resolve, err)
 		case <-f.closing:
-			err = fmt.Errorf("eventlog: append to %s/%s: %w", f.name, pr.draft.Key, ErrClosed)
+			err = fmt.Errorf("eventlog: append to %s/%.200q: %w", f.name, pr.draft.Key, ErrClosed)
 		}
 		f.stats.outcome(pr, err)
 		return Position{}, err

@@ -197,7 +197,7 @@ func (f *Feed) usable(key string) error {
 		return &ReadOnlyError{Feed: f.name, Stream: f.stream}
 	}
 	if f.closed.Load() {
-		return fmt.Errorf("eventlog: append to %s/%s: %w", f.name, key, ErrClosed)
+		return fmt.Errorf("eventlog: append to %s/%.200q: %w", f.name, key, ErrClosed)
 	}
 	return f.keeper.refusal()
 }

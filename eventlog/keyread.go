@@ -20,7 +20,7 @@ type IncompleteError struct {
 }
 
 func (e *IncompleteError) Error() string {
-	return fmt.Sprintf("eventlog: key %s/%s: %v: it has %d messages in %d to %d, and %d can be read: check the server's storage, and restore a backup or register by Feed.AcceptGap what is lost",
+	return fmt.Sprintf("eventlog: key %s/%.200q: %v: it has %d messages in %d to %d, and %d can be read: check the server's storage, and restore a backup or register by Feed.AcceptGap what is lost",
 		e.Feed, e.Key, ErrGap, e.Expected, e.From, e.To, e.Found)
 }
 

@@ -23,7 +23,7 @@ type PredecessorError struct {
 }
 
 func (e *PredecessorError) Error() string {
-	return fmt.Sprintf("eventlog: append to %s/%s: not sent, since %q, handed over before, failed: %v: look into that, then call Ordered.Resume", e.Feed, e.Key, e.ID, e.Err)
+	return fmt.Sprintf("eventlog: append to %s/%.200q: not sent, since %q, handed over before, failed: %v: look into that, then call Ordered.Resume", e.Feed, e.Key, e.ID, e.Err)
 }
 
 func (e *PredecessorError) Unwrap() []error { return []error{ErrPredecessor, e.Err} }
@@ -88,9 +88,9 @@ func (o *Ordered) AppendAsync(ctx context.Context, d Draft) (*Pending, error) {
 	select {
 	case o.slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("eventlog: append to %s/%s: not sent, %d are waiting: %w", o.f.name, d.Key, cap(o.slots), context.Cause(ctx))
+		return nil, fmt.Errorf("eventlog: append to %s/%.200q: not sent, %d are waiting: %w", o.f.name, d.Key, cap(o.slots), context.Cause(ctx))
 	case <-o.f.closing:
-		return nil, fmt.Errorf("eventlog: append to %s/%s: %w", o.f.name, d.Key, ErrClosed)
+		return nil, fmt.Errorf("eventlog: append to %s/%.200q: %w", o.f.name, d.Key, ErrClosed)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -164,7 +164,7 @@ func (o *Ordered) send(p *Pending, last uint64) (Position, error) {
 	inner.pr = p.pr
 	if p.pr.draft.Expect.previous {
 		if last == 0 {
-			return Position{}, fmt.Errorf("eventlog: append to %s/%s: %w: ExpectPrevious without a previous append of this handle", o.f.name, p.pr.draft.Key, ErrInvalid)
+			return Position{}, fmt.Errorf("eventlog: append to %s/%.200q: %w: ExpectPrevious without a previous append of this handle", o.f.name, p.pr.draft.Key, ErrInvalid)
 		}
 		inner.pr.msg = p.pr.msg.with(nats.ExpectedLastSubjSeqHdr, strconv.FormatUint(last, 10))
 		inner.pr.draft.Expect = ExpectSeq(last)

@@ -71,10 +71,10 @@ type MissingError struct {
 }
 
 func (e *MissingError) Error() string {
-	known := fmt.Sprintf("the feed is registered since %s with incarnation %s", e.Since.UTC().Format(time.RFC3339), e.Incarnation)
+	known := fmt.Sprintf("the feed is registered since %s with incarnation %.200q", e.Since.UTC().Format(time.RFC3339), e.Incarnation)
 	switch {
 	case e.Since.IsZero() && e.Incarnation != "":
-		return fmt.Sprintf("eventlog: feed %q: %v: %s was deleted since the feed was opened, with incarnation %s: restore the stream from a backup, or begin anew without its events by Log.Forget or the option Recreate when the feed is opened", e.Feed, ErrMissing, e.Stream, e.Incarnation)
+		return fmt.Sprintf("eventlog: feed %q: %v: %s was deleted since the feed was opened, with incarnation %.200q: restore the stream from a backup, or begin anew without its events by Log.Forget or the option Recreate when the feed is opened", e.Feed, ErrMissing, e.Stream, e.Incarnation)
 	case e.Incarnation == "":
 		known = "the register of feeds is gone too, and the application's snapshots are there"
 	}

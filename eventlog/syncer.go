@@ -76,9 +76,9 @@ func (s *syncer) admit(ctx context.Context, p *Pending) error {
 		select {
 		case s.slots <- struct{}{}:
 		case <-ctx.Done():
-			return fmt.Errorf("eventlog: append to %s/%s: not sent, %d wait for the disk: %w", s.f.name, key, cap(s.slots), context.Cause(ctx))
+			return fmt.Errorf("eventlog: append to %s/%.200q: not sent, %d wait for the disk: %w", s.f.name, key, cap(s.slots), context.Cause(ctx))
 		case <-s.f.closing:
-			return fmt.Errorf("eventlog: append to %s/%s: %w", s.f.name, key, ErrClosed)
+			return fmt.Errorf("eventlog: append to %s/%.200q: %w", s.f.name, key, ErrClosed)
 		}
 	}
 	p.syncs = true

@@ -209,7 +209,7 @@ func (f *Feed) tagged(pr *prepared) (*txn, error) {
 		return nil, err
 	}
 	if n := 1 + len(uses); n > MaxTransaction {
-		return nil, fmt.Errorf("eventlog: append to %s/%s: %w: it has %d tags, more than %d", f.name, d.Key, ErrTooLarge, len(uses), MaxTransaction-1)
+		return nil, fmt.Errorf("eventlog: append to %s/%.200q: %w: it has %d tags, more than %d", f.name, d.Key, ErrTooLarge, len(uses), MaxTransaction-1)
 	}
 	return &txn{f: f, parts: []*prepared{pr}, uses: uses, natural: natural, expect: d.Expect, done: make(chan struct{})}, nil
 }
@@ -265,7 +265,7 @@ func (t *txn) settle(pos []Position, err error) {
 }
 
 func (t *txn) wrap(err error) error {
-	return fmt.Errorf("eventlog: append to %s/%s%s: %w", t.f.name, t.parts[0].draft.Key, t.others(), err)
+	return fmt.Errorf("eventlog: append to %s/%.200q%s: %w", t.f.name, t.parts[0].draft.Key, t.others(), err)
 }
 
 // others says how many more keys there are, for errors.

@@ -73,9 +73,9 @@ func (w *writer) submit(ctx context.Context, p *Pending) error {
 		select {
 		case w.slots <- struct{}{}:
 		case <-ctx.Done():
-			return fmt.Errorf("eventlog: append to %s/%s: not sent, %d are in flight: %w", w.f.name, pr.draft.Key, cap(w.slots), context.Cause(ctx))
+			return fmt.Errorf("eventlog: append to %s/%.200q: not sent, %d are in flight: %w", w.f.name, pr.draft.Key, cap(w.slots), context.Cause(ctx))
 		case <-w.stop:
-			return fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
+			return fmt.Errorf("eventlog: append to %s/%.200q: %w", w.f.name, pr.draft.Key, ErrClosed)
 		}
 	}
 	if err := w.lockUnheld(ctx); err != nil {
@@ -85,7 +85,7 @@ func (w *writer) submit(ctx context.Context, p *Pending) error {
 	defer w.mu.Unlock()
 	if w.closed {
 		<-w.slots
-		return fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, pr.draft.Key, ErrClosed)
+		return fmt.Errorf("eventlog: append to %s/%.200q: %w", w.f.name, pr.draft.Key, ErrClosed)
 	}
 	w.token++
 	p.token = w.token
@@ -143,7 +143,7 @@ func (w *writer) publish(p *Pending) {
 }
 
 func (w *writer) closedError(p *Pending) error {
-	return w.orAmbiguous(p, fmt.Errorf("eventlog: append to %s/%s: %w", w.f.name, p.pr.draft.Key, ErrClosed))
+	return w.orAmbiguous(p, fmt.Errorf("eventlog: append to %s/%.200q: %w", w.f.name, p.pr.draft.Key, ErrClosed))
 }
 
 func (w *writer) tooLarge(p *Pending) error {
@@ -264,7 +264,7 @@ func (w *writer) sweep(now time.Time) bool {
 		case w.f.keeper.refusal() != nil:
 			w.settle(p, Position{}, w.orAmbiguous(p, w.f.keeper.refusal()))
 		case now.After(p.deadline) && p.open == 0:
-			w.settle(p, Position{}, fmt.Errorf("eventlog: append to %s/%s: %w: nothing was stored in %v", w.f.name, p.pr.draft.Key, ErrUnavailable, w.f.resolve))
+			w.settle(p, Position{}, fmt.Errorf("eventlog: append to %s/%.200q: %w: nothing was stored in %v", w.f.name, p.pr.draft.Key, ErrUnavailable, w.f.resolve))
 		case now.After(p.deadline):
 			w.settle(p, Position{}, w.ambiguous(p, nats.ErrTimeout))
 		default:

@@ -35,7 +35,7 @@ func (w *writer) verdict(ctx context.Context, p *Pending, a ack) (pos Position, 
 			return pos, nil, false
 		}
 		if ok && m.subject != p.pr.msg.subject {
-			return pos, fmt.Errorf("eventlog: append to %s/%s: %w: ID %q is at %s@%d already", w.f.name, p.pr.draft.Key, ErrIdentity, p.pr.id, w.f.name, a.Seq), true
+			return pos, fmt.Errorf("eventlog: append to %s/%.200q: %w: ID %q is at %s@%d already", w.f.name, p.pr.draft.Key, ErrIdentity, p.pr.id, w.f.name, a.Seq), true
 		}
 		// Where it isn't there any more it was trimmed, after it was stored.
 		return Position{Feed: w.f.name, Seq: a.Seq}, nil, true

@@ -31,7 +31,7 @@ type HeldError struct {
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("lease %q: %v: %s, epoch %d: free in %s unless it is renewed", e.Name, ErrHeld, e.Owner, e.Epoch, e.Wait.Round(time.Millisecond))
+	return fmt.Sprintf("lease %q: %v: %.200q, epoch %d: free in %s unless it is renewed", e.Name, ErrHeld, e.Owner, e.Epoch, e.Wait.Round(time.Millisecond))
 }
 
 // Unwrap returns [ErrHeld].

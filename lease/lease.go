@@ -145,7 +145,7 @@ func (l *Lease) reread(ctx context.Context, was uint64) error {
 		}
 	}
 	if r.Token != l.rec.Token || r.Released {
-		err := fmt.Errorf("lease %q: %w: %s has it, epoch %d", l.name, ErrLost, r.Owner, r.Epoch)
+		err := fmt.Errorf("lease %q: %w: %.200q has it, epoch %d", l.name, ErrLost, r.Owner, r.Epoch)
 		if e.Data == nil {
 			err = fmt.Errorf("lease %q: %w: its record was deleted", l.name, ErrLost)
 		}

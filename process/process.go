@@ -233,7 +233,7 @@ func (s *Step[S]) Append(feed *eventlog.Feed, key string, events ...any) {
 	case s.m.feeds[feed.Name()] != feed:
 		problem = fmt.Sprintf("append to feed %q, which New wasn't given: name it there", feed.Name())
 	case len(events) == 0:
-		problem = fmt.Sprintf("append of no events to %s/%s", feed.Name(), key)
+		problem = fmt.Sprintf("append of no events to %s/%.200q", feed.Name(), key)
 	}
 	if problem != "" {
 		s.err = errors.Join(s.err, fmt.Errorf("process %q: %w: %s", s.m.name, ErrInvalid, problem))

@@ -109,7 +109,7 @@ func (n *node) chain(from uint64, key, value reflect.Type) (chain []hop, ok bool
 		case to <= at || to > n.version:
 			n.problems.add("migration from version %d to %d of a projection of version %d", at, to, n.version)
 		case h.key != key:
-			n.problems.add("migration from version %d is for another type of table: its key is %s, not %s", at, h.key, key)
+			n.problems.add("migration from version %d is for another type of table: its key is %q, not %q", at, h.key, key)
 		case len(chain) > 0 && chain[len(chain)-1].new != h.old:
 			n.problems.add("migration from version %d takes %s, and the one before it makes %s", at, h.old, chain[len(chain)-1].new)
 		default:

@@ -134,5 +134,5 @@ func Distinct[K comparable, V any, G comparable](name string, src Relation[K, V]
 }
 
 func neverGrouped(operator string, key, group any) error {
-	return fmt.Errorf("%w: the row of key %v was never put into group %v: the functions of %s must depend on their arguments alone, and Version be raised when they change", ErrNotDerived, key, group, operator)
+	return fmt.Errorf("%w: the row of key %.200q was never put into group %.200q: the functions of %s must depend on their arguments alone, and Version be raised when they change", ErrNotDerived, fmt.Sprint(key), fmt.Sprint(group), operator)
 }

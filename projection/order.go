@@ -93,7 +93,7 @@ func (r ranking[K, V]) remove(o *order[K, V], key K, v V) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: the row of key %v isn't found where it was put: less, and what says which group, must depend on their arguments alone, and less must be an order (a NaN has no place in one)", ErrNotDerived, key)
+	return fmt.Errorf("%w: the row of key %.200q isn't found where it was put: less, and what says which group, must depend on their arguments alone, and less must be an order (a NaN has no place in one)", ErrNotDerived, fmt.Sprint(key))
 }
 
 // all yields the entries, the first one first.

@@ -133,7 +133,7 @@ func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Diges
 		}
 		from := len(buf)
 		if buf, err = c.t.keys.append(buf, row.key); err != nil {
-			return nil, digest, fmt.Errorf("key %v: %w", row.key, err)
+			return nil, digest, fmt.Errorf("key %.200q: %w", fmt.Sprint(row.key), err)
 		}
 		if size := len(buf) - from; size > snapshot.MaxKey { // the store would refuse the whole unit
 			return nil, digest, fmt.Errorf("the key that begins with %.40q has %d bytes, and %d can be stored", buf[from:], size, snapshot.MaxKey)
@@ -142,7 +142,7 @@ func (c *tableCut[K, V]) encoded() (out []snapshot.Change, digest snapshot.Diges
 		if !row.gone {
 			from = len(buf)
 			if buf, err = c.t.values.append(buf, &row.value); err != nil {
-				return nil, digest, fmt.Errorf("value of key %v: %w", row.key, err)
+				return nil, digest, fmt.Errorf("value of key %.200q: %w", fmt.Sprint(row.key), err)
 			}
 			ch.Value = take(from)
 			ch.Digest = snapshot.DigestOf(ch.Key, ch.Value)

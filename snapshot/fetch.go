@@ -21,13 +21,13 @@ func (s *Store) content(ctx context.Context, key string, id ID) ([]byte, error) 
 	e, err := s.bucket.leader(ctx, key)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		missing := corrupt("%s is missing", key)
+		missing := corrupt("%.200q is missing", key)
 		missing.Err = err
 		return nil, missing
 	case err != nil:
-		return nil, fmt.Errorf("snapshot: %s: %w", key, err)
+		return nil, fmt.Errorf("snapshot: %.200q: %w", key, err)
 	case idOf(e.data) != id:
-		return nil, corrupt("%s holds other bytes than its name says", key)
+		return nil, corrupt("%.200q holds other bytes than its name says", key)
 	}
 	return e.data, nil
 }

@@ -93,13 +93,13 @@ func (im *importing) fetch(ctx context.Context, key string, id ID) ([]byte, erro
 	data, err := im.asking.get(ctx, nameOf(key), im.s.limit)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		missing := corrupt("the peer has no %s", key)
+		missing := corrupt("the peer has no %.200q", key)
 		missing.Err = err
 		return nil, missing
 	case err != nil:
-		return nil, fmt.Errorf("ask the peer for %s: %w", key, err)
+		return nil, fmt.Errorf("ask the peer for %.200q: %w", key, err)
 	case idOf(data) != id:
-		return nil, corrupt("the peer's %s holds other bytes than its name says", key)
+		return nil, corrupt("the peer's %.200q holds other bytes than its name says", key)
 	}
 	return data, nil
 }
