@@ -68,5 +68,5 @@ func Example() {
 	// Output:
 	// <nil>
 	// 300 <nil>
-	// true command: accounts/acct-42: rejected: not enough money: 300 of 700
+	// true command: accounts/"acct-42": rejected: not enough money: 300 of 700
 }

@@ -78,7 +78,7 @@ func (f *Feed) hand(ctx context.Context, p *Pending) error {
 	}
 	if p.pr.draft.Expect.exact {
 		if err := f.records.expect(ctx, p.pr.msg.subject); err != nil {
-			return fmt.Errorf("eventlog: append to %s/%s: not sent: %w", f.name, key, err)
+			return fmt.Errorf("eventlog: append to %s/%.200q: not sent: %w", f.name, key, err)
 		}
 	}
 	if len(p.pr.draft.Tags) > 0 {

@@ -122,7 +122,7 @@ func TestMetricsAndHeads(t *testing.T) {
 	f := accounts(t, log)
 	put(t, f, "k", 3)
 	_, err := f.Append(ctx, "k", eventlog.ExpectNew, deposited{1})
-	wantErr(t, err, eventlog.ErrConflict, "accounts/k", "a new key", "is at 3")
+	wantErr(t, err, eventlog.ErrConflict, `accounts/"k"`, "a new key", "is at 3")
 	_, err = f.Append(ctx, "other", eventlog.ExpectSeq(2), deposited{1})
 	wantErr(t, err, eventlog.ErrConflict, "sequence 2", "has no commits")
 	if _, err := f.Append(ctx, "k", eventlog.ExpectAny, deposited{1}, deposited{2}); err != nil {

@@ -178,17 +178,21 @@ type RangeError struct {
 }
 
 func (e *RangeError) Error() string {
+	ends := "it is empty"
+	if e.Last > 0 {
+		ends = fmt.Sprintf("the last one is %d", e.Last)
+	}
 	switch {
 	case e.unread:
 		return fmt.Sprintf("eventlog: feed %q: %v: message %d can't be read: the log reaches %d, and its leader returns nothing from there on: its storage is damaged: restore it from a backup", e.Feed, e.class, e.Want, e.Last)
 	case e.recreated:
-		return fmt.Sprintf("eventlog: feed %q: %v: its stream was deleted, or deleted and created again, since the feed was opened: wanted %d, the last one is %d: what was derived from it must be rebuilt", e.Feed, e.class, e.Want, e.Last)
+		return fmt.Sprintf("eventlog: feed %q: %v: its stream was deleted, or deleted and created again, since the feed was opened: wanted %d, %s: what was derived from it must be rebuilt", e.Feed, e.class, e.Want, ends)
 	case e.reused:
-		return fmt.Sprintf("eventlog: feed %q lost its tail, and used sequence numbers again: message %d isn't the one that was read, the last one is %d: what was derived from the lost events must be rebuilt", e.Feed, e.Want-1, e.Last)
+		return fmt.Sprintf("eventlog: feed %q lost its tail, and used sequence numbers again: message %d isn't the one that was read, %s: what was derived from the lost events must be rebuilt", e.Feed, e.Want-1, ends)
 	case e.class == ErrTrimmed:
 		return fmt.Sprintf("eventlog: feed %q was trimmed: wanted %d, the first one left is %d: restore a snapshot that reaches at least %d", e.Feed, e.Want, e.First, e.First-1)
 	case e.class == ErrLostTail:
-		return fmt.Sprintf("eventlog: feed %q lost its tail: wanted %d, the last one is %d: what was derived from the lost events must be rebuilt", e.Feed, e.Want, e.Last)
+		return fmt.Sprintf("eventlog: feed %q lost its tail: wanted %d, %s: what was derived from the lost events must be rebuilt", e.Feed, e.Want, ends)
 	default:
 		return fmt.Sprintf("eventlog: feed %q has a gap: wanted %d, got %d although nothing may be deleted here: check the server's storage; Feed.AcceptGap registers what is lost for good", e.Feed, e.Want, e.First)
 	}

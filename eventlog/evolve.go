@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 )
 
 // What a log holds is never rewritten, and a program's types change. A feed's
@@ -131,7 +130,7 @@ func (e Event) Problem() error {
 	if !e.unregistered() || e.commit.reg.keeps() {
 		return nil
 	}
-	return &TypeError{Feed: e.Feed, Type: strconv.Quote(e.Type), class: ErrUnknownType,
+	return &TypeError{Feed: e.Feed, Type: e.Type, class: ErrUnknownType,
 		Reason: fmt.Sprintf("found at %s and not registered: open the feed with eventlog.Type for it, or Alias or Upcast where it is an old name", e.Position())}
 }
 

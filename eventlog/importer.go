@@ -204,6 +204,9 @@ func (im *importer) accept(ctx context.Context, d *importDraft) error {
 		at, known, same := im.ids.claim(d.ID, d.Key)
 		switch {
 		case known && !same:
+			if at == 0 { // it isn't in the log yet
+				return im.fail(d, fmt.Errorf("%w: this import has it already, with another key", ErrIdentity))
+			}
 			return im.fail(d, fmt.Errorf("%w: %s@%d", ErrIdentity, im.f.name, at))
 		case known:
 			im.skip(at)

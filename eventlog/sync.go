@@ -10,7 +10,9 @@ import (
 // disk, as after a Synced append (docs/durability.md): for who is about to do
 // something that mustn't outlive them. Those that are there already cost
 // nothing, and who comes at the same time shares an fsync, also with Synced
-// appends.
+// appends. What another process has appended costs a question how far the log
+// goes, one for all that is there then; a log that can't be synced is asked
+// nothing.
 //
 // Errors: a *SyncError, whose Err is nil where this log can't be synced at all
 // (see Synced), and the disk's where that failed: then nobody knows;
@@ -23,7 +25,9 @@ func (f *Feed) Sync(ctx context.Context, upto uint64) error {
 	if f.closed.Load() {
 		return fmt.Errorf("eventlog: sync of feed %q: %w", f.name, ErrClosed)
 	}
-	if upto > f.frontier.upto.Load() {
+	// Servers elsewhere can't be synced. Asked how far their log goes they
+	// would answer once for each effect, and with less where a new leader lags.
+	if upto > max(f.frontier.upto.Load(), f.syncer.seen.Load()) && f.syncer.by != byNobody {
 		st, err := f.State(ctx)
 		if err != nil {
 			return err
@@ -31,6 +35,7 @@ func (f *Feed) Sync(ctx context.Context, upto uint64) error {
 		if upto > st.Last {
 			return fmt.Errorf("eventlog: sync of feed %q: %w: it ends at %d, so %d can't be on the disk", f.name, ErrInvalid, st.Last, upto)
 		}
+		f.syncer.seen.Store(st.Last) // whoever is overtaken asks once more
 	}
 	return f.syncer.sync(ctx, Position{Feed: f.name, Seq: upto})
 }

@@ -29,6 +29,7 @@ type syncer struct {
 	begin sync.Once // starts run with the first Synced append
 	ended chan struct{}
 
+	seen   atomic.Uint64 // how far the log went when Sync asked last
 	groups atomic.Uint64 // how often commits were brought to the disk together
 
 	mu      sync.Mutex

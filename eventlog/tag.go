@@ -47,7 +47,11 @@ type TagConflictError struct {
 }
 
 func (e *TagConflictError) Error() string {
-	return fmt.Sprintf("eventlog: conflict on tag %q of feed %s: nothing tagged so was expected after %d, but %d is: read on and decide anew", e.Tag, e.Feed, e.After, e.Actual)
+	after := "" // anywhere
+	if e.After > 0 {
+		after = fmt.Sprintf(" after %d", e.After)
+	}
+	return fmt.Sprintf("eventlog: conflict on tag %.200q of feed %s: nothing tagged so was expected%s, but %d is: read on and decide anew", e.Tag, e.Feed, after, e.Actual)
 }
 
 func (e *TagConflictError) Unwrap() error { return ErrConflict }

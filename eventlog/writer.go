@@ -80,7 +80,7 @@ func (w *writer) submit(ctx context.Context, p *Pending) error {
 	}
 	if err := w.lockUnheld(ctx); err != nil {
 		<-w.slots
-		return fmt.Errorf("eventlog: append to %s/%s: not sent: %w", w.f.name, pr.draft.Key, err)
+		return fmt.Errorf("eventlog: append to %s/%.200q: not sent: %w", w.f.name, pr.draft.Key, err)
 	}
 	defer w.mu.Unlock()
 	if w.closed {

@@ -122,7 +122,7 @@ func TestStepsSayWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = r.Apply(c)
-	for _, want := range []string{"nil feed", `feed "orders", which New wasn't given`, "no events to parcels/ada", "not registered"} {
+	for _, want := range []string{"nil feed", `feed "orders", which New wasn't given`, `no events to parcels/"ada"`, "not registered"} {
 		if !errors.Is(err, process.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

@@ -144,7 +144,7 @@ func (r *Reacted) Then(commits ...Commit) *Kit {
 
 func listed(commits []Commit) (s []string) {
 	for _, c := range commits {
-		s = append(s, fmt.Sprintf("%s/%.200q %s", c.Feed.Name(), c.Key, eventText(c.Events)))
+		s = append(s, fmt.Sprintf("%s/%s %s", c.Feed.Name(), c.Key, eventText(c.Events)))
 	}
 	return s
 }

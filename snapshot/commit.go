@@ -21,9 +21,7 @@ func (s *Store) commit(ctx context.Context, up *uploader, m *Manifest, h headSta
 		return nil, h, err
 	}
 	if len(data) > s.limit {
-		return nil, h, &InvalidError{What: "manifest", Problems: []error{
-			fmt.Errorf("%d bytes, the server takes %d: larger chunks make it smaller", len(data), s.limit),
-		}}
+		return nil, h, s.manifestTooLarge(len(data))
 	}
 	if err := up.wait(); err != nil {
 		return nil, h, err
@@ -41,6 +39,15 @@ func (s *Store) commit(ctx context.Context, up *uploader, m *Manifest, h headSta
 	s.recent.forget(up.ids)
 	s.stats.add(func(s *Stats) { s.BytesWritten += uint64(len(data)) })
 	return m, h, nil
+}
+
+// manifestTooLarge says what to do about a manifest of that many bytes at least.
+// It names each chunk in 32 bytes and has to fit into one message, so what a unit
+// can hold grows with the square of the server's maximum payload.
+func (s *Store) manifestTooLarge(least int) error {
+	return &InvalidError{What: "manifest", Problems: []error{fmt.Errorf(
+		"it has %d bytes or more for chunks of %d bytes, and the server takes %d: raise the server's max_payload (%d now; twice as much holds four times the state), raise Options.ChunkSize, or put projections into several units",
+		least, s.opts.ChunkSize, s.limit, s.opts.Conn.MaxPayload())}}
 }
 
 // moveHead puts id before what h retains, if the head is still at h's revision.

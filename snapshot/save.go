@@ -188,11 +188,17 @@ func (s *Store) build(up *uploader, h headState, base *Manifest, cut Cut) (*Mani
 func buildMember(up *uploader, c *Member, base *Manifest) (MemberState, error) {
 	old, _ := base.Member(c.Name)
 	if c.Kept {
+		for _, s := range old.Segments {
+			up.carried += len(s.Chunks)
+		}
 		return old, nil
 	}
 	state := MemberState{Name: c.Name, Version: c.Version, Meaning: c.Meaning, Codec: c.Codec, At: c.At, Digest: c.Digest}
 	if !c.Reset {
 		state.Segments = old.Segments
+		for _, s := range old.Segments {
+			up.carried += len(s.Chunks)
+		}
 	}
 	segment, err := up.segment(changes(c.Changes, len(state.Segments) > 0))
 	if err != nil || segment.Entries == 0 {

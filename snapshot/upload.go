@@ -28,6 +28,7 @@ type uploader struct {
 	wg      sync.WaitGroup
 	started time.Time
 	ids     []ID // all chunks so far, in order
+	carried int  // chunks that the manifest names besides
 	bytes   uint64
 	entries uint64
 }
@@ -54,6 +55,11 @@ func (u *uploader) segment(changes iter.Seq2[Change, error]) (Segment, error) {
 func (u *uploader) put(chunk []byte) error {
 	id := idOf(chunk)
 	u.ids = append(u.ids, id)
+	// A manifest that won't fit is told now, not after all chunks are written,
+	// with each try.
+	if least := (u.carried + len(u.ids)) * len(ID{}); least > u.s.limit {
+		return u.s.manifestTooLarge(least)
+	}
 	if u.s.recent.has(id, u.s.opts.Grace/2) {
 		u.s.stats.add(func(s *Stats) { s.ChunksSkipped++ })
 		return nil
