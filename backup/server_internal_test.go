@@ -43,7 +43,7 @@ func TestRestoreOnAnOlderServer(t *testing.T) {
 	if err := m.write(dir); err != nil {
 		t.Fatal(err)
 	}
-	if m := restore(); len(m.Notes) != 1 || !strings.Contains(m.Notes[0], "nats-server 2.99.1") {
+	if m := restore(); len(m.Notes) != 1 || !strings.Contains(m.Notes[0], `nats-server "2.99.1"`) {
 		t.Errorf("on an older server: %v", m.Notes)
 	}
 	for _, c := range []struct {
