@@ -344,9 +344,9 @@ func (w *blockWalk) block(index uint64, visit func(record)) error {
 		switch {
 		case form != nil:
 			return form
-		case want > len(w.buf):
+		case want > len(w.buf) && reaches(file, off+int64(want)):
 			w.buf = make([]byte, want)
-		case n < len(w.buf):
+		case n < len(w.buf) || want > len(w.buf):
 			return nil // what is left of it is being written, or cut off
 		}
 	}

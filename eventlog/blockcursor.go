@@ -140,7 +140,7 @@ func (c *blockCursor) read(upto uint64) ([]message, error) {
 		case err != nil:
 			return nil, err
 		case used > 0:
-		case want > len(c.buf):
+		case want > len(c.buf) && reaches(c.file, c.off+int64(want)):
 			c.buf = make([]byte, want)
 		default:
 			if err := c.advance(); err != nil {

@@ -254,6 +254,7 @@ func FuzzBlock(f *testing.F) {
 	f.Add(append(bytes.Clone(record), recordOf(8, 6, "a.c", "", "x", "stream", 1)...), false, uint8(60))
 	f.Add(record[:len(record)-1], false, uint8(18))
 	f.Add([]byte{}, false, uint8(0))
+	f.Add([]byte("00\x92\x800000000000000000\x03\x00a.b"), false, uint8('\r')) // a record of 9 MB, it says
 	sum, err := newBlockHash("stream", 1)
 	if err != nil {
 		f.Fatal(err)

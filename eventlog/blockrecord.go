@@ -116,6 +116,9 @@ func endsInside(index uint64, newest bool) error {
 // record checks and copies the message at an offset, of which b has the
 // beginning.
 func (s *blockScan) record(sum *blockHash, off int64, r io.ReaderAt, b []byte, size int) (message, error) {
+	if size > len(b) && !reaches(r, off+int64(size)) {
+		return message{}, io.ErrUnexpectedEOF
+	}
 	own := make([]byte, size)
 	if n := copy(own, b); n < size {
 		if _, err := r.ReadAt(own[n:], off+int64(n)); errors.Is(err, io.EOF) {
@@ -125,6 +128,14 @@ func (s *blockScan) record(sum *blockHash, off int64, r io.ReaderAt, b []byte, s
 		}
 	}
 	return decodeRecord(own, sum)
+}
+
+// reaches says whether a file is at least that long: no memory is made for a
+// record whose damaged length goes beyond the file.
+func reaches(r io.ReaderAt, end int64) bool {
+	var last [1]byte
+	n, _ := r.ReadAt(last[:], end-1)
+	return n == 1
 }
 
 // blockHash is the hash of one block's records. It is for one goroutine at a
