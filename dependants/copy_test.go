@@ -18,13 +18,7 @@ func TestDamagedRecord(t *testing.T) {
 	for _, end := range []string{"closed", "killed"} {
 		t.Run(end, func(t *testing.T) {
 			template := t.TempDir()
-			open := func(dir string) (*dependants.Registry, *eventlog.Log) {
-				log, err := eventlog.Open(t.Context(), eventlog.Options{App: "app", Dir: dir})
-				ok(t, err)
-				r, err := dependants.New(dependants.Options{App: "app", JetStream: log.JetStream()})
-				ok(t, err)
-				return r, log
-			}
+			open := func(dir string) (*dependants.Registry, *eventlog.Log) { return opened(t, dir) }
 			r, log := open(template)
 			ok(t, r.Register(t.Context(), dependants.Dependant{Name: "first", Needs: at(t, "a=1")}))
 			ok(t, r.Register(t.Context(), dependants.Dependant{Name: "second", Needs: at(t, "a=5")}))
@@ -60,5 +54,48 @@ func TestDamagedRecord(t *testing.T) {
 				ok(t, log.Close())
 			}
 		})
+	}
+}
+
+func opened(t *testing.T, dir string) (*dependants.Registry, *eventlog.Log) {
+	t.Helper()
+	log, err := eventlog.Open(t.Context(), eventlog.Options{App: "app", Dir: dir})
+	ok(t, err)
+	r, err := dependants.New(dependants.Options{App: "app", JetStream: log.JetStream()})
+	ok(t, err)
+	return r, log
+}
+
+// A server that was killed between the two files of the bucket's settings leaves
+// the bucket out when it starts: that isn't an application without dependants.
+func TestBucketThatTheServerLeavesOut(t *testing.T) {
+	dir := t.TempDir()
+	r, log := opened(t, dir)
+	ok(t, r.Register(t.Context(), dependants.Dependant{Name: "first", Needs: at(t, "a=1")}))
+	ok(t, log.Close())
+	sum := filepath.Join(dir, "jetstream", "$G", "streams", "KV_app_dependants", "meta.sum")
+	for _, ask := range []func(r *dependants.Registry) (n int, err error){
+		func(r *dependants.Registry) (int, error) {
+			ds, err := r.List(t.Context())
+			return len(ds), err
+		},
+		func(r *dependants.Registry) (n int, err error) {
+			err = r.Trim(t.Context(), func(ds []dependants.Dependant) (map[string]dependants.Mark, error) {
+				n = len(ds)
+				return map[string]dependants.Mark{"a": {From: 1, Incarnation: "i"}}, nil
+			})
+			return n, err
+		},
+		func(r *dependants.Registry) (int, error) {
+			marks, err := r.Trimmed(t.Context())
+			return len(marks), err
+		},
+	} {
+		ok(t, os.WriteFile(sum, []byte("0123456789abcdef"), 0o600))
+		r, log := opened(t, dir)
+		if n, err := ask(r); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		ok(t, log.Close())
 	}
 }

@@ -39,12 +39,14 @@ type store interface {
 	Get(ctx context.Context, key string) (kv.Entry, error)
 	Swap(ctx context.Context, key string, data []byte, revision uint64) (uint64, error)
 	Info(ctx context.Context) (kv.Info, error)
+	Ensure(ctx context.Context) (jetstream.StreamConfig, error)
 	SetNote(ctx context.Context, name, text string) error
 }
 
 const registerKey = "register"
 
-// New asks nothing of the server; the bucket is made with the first dependant.
+// New asks nothing of the server; the bucket is made with the first dependant, or
+// by the first List or Trimmed.
 func New(o Options) (*Registry, error) {
 	if err := timeframe.ValidName(o.App); err != nil {
 		return nil, fmt.Errorf("dependants: options: %w: App: %w", ErrInvalid, err)
@@ -94,7 +96,7 @@ func (r *Registry) Deregister(ctx context.Context, name string) error {
 // List returns all dependants by name, the expired ones too, which stay until
 // the next trim.
 func (r *Registry) List(ctx context.Context) ([]Dependant, error) {
-	s, err := r.read(ctx)
+	s, err := r.whole(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +106,7 @@ func (r *Registry) List(ctx context.Context) ([]Dependant, error) {
 // Trimmed says how far feeds may have been trimmed by Trim, by feed. A log
 // that begins later was trimmed by somebody else.
 func (r *Registry) Trimmed(ctx context.Context) (map[string]Mark, error) {
-	s, err := r.read(ctx)
+	s, err := r.whole(ctx)
 	return s.record.Trimmed, err
 }
 
@@ -151,6 +153,22 @@ type stored struct {
 	record   record
 	revision uint64 // of the record in the bucket
 	now      time.Time
+	none     bool // there is no bucket
+}
+
+// whole reads the register, and makes its bucket where there is none. A server
+// that was killed as it wrote the bucket's settings leaves the bucket out when it
+// starts again, and finds what was in it when it is made: an application whose
+// register is out of sight isn't one without dependants.
+func (r *Registry) whole(ctx context.Context) (stored, error) {
+	s, err := r.read(ctx)
+	if err != nil || !s.none {
+		return s, err
+	}
+	if _, err := r.bucket.Ensure(ctx); err != nil {
+		return s, fmt.Errorf("dependants: %w", err)
+	}
+	return r.read(ctx)
 }
 
 // read reads the register, or its copy where damage has set the record back.
@@ -164,7 +182,7 @@ func (r *Registry) read(ctx context.Context) (s stored, err error) {
 	if err != nil {
 		return s, fmt.Errorf("dependants: %w", err)
 	}
-	s.revision, s.now = e.Revision, info.Now
+	s.revision, s.now, s.none = e.Revision, info.Now, info.NoBucket
 	data, created := e.Data, e.Created
 	if c, ok := decodeCopy(info.Notes[copyNote]); ok && c.Revision > e.Revision {
 		data, created = c.Record, c.At
