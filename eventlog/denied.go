@@ -20,6 +20,7 @@ type denials struct {
 	mu      sync.Mutex
 	next    int
 	waiting map[int]denialWatch
+	own     bool             // nobody else subscribes on the connection
 	inbox   *PermissionError // subscriptions to inboxes are refused
 	asOf    uint64           // after so many reconnects: the next one asks anew
 }
@@ -32,6 +33,9 @@ type denialWatch struct {
 // parseDenied reads the server's words: Permissions Violation for Publish to
 // "subject", or for Subscription to "subject", and more behind it.
 func parseDenied(err error) *PermissionError {
+	if errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
+		return &PermissionError{Op: "subscribe", Limit: true} // of which, the server doesn't say
+	}
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
 	}
@@ -54,12 +58,12 @@ func (d *denials) note(inboxPrefix string, reconnects uint64, err error) {
 	if e == nil {
 		return
 	}
-	inbox := e.Op == "subscribe" && strings.HasPrefix(e.Subject, inboxPrefix)
+	inbox := e.Limit || e.Op == "subscribe" && strings.HasPrefix(e.Subject, inboxPrefix)
 	if e.Op == "subscribe" && !inbox {
 		return // not one of ours
 	}
 	d.mu.Lock()
-	if inbox {
+	if inbox && (d.own || !e.Limit) { // else it may have been a subscription of somebody else
 		d.inbox, d.asOf = e, reconnects
 	}
 	var tell []func(*PermissionError)
@@ -136,6 +140,24 @@ func (l *Log) watchDenied(ctx context.Context, prefixes ...string) (_ context.Co
 	}
 }
 
+// subscribed says whether the server has taken the subscriptions of the writer,
+// to which acknowledgements come: appending would wait for them in vain.
+func (l *Log) subscribed(ctx context.Context) error {
+	if l.embedded != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.opts.RequestTimeout)
+	defer cancel()
+	if l.nc.FlushWithContext(ctx) != nil {
+		return nil // the connection is gone: what is subscribed to is asked for again with the next one
+	}
+	e := parseDenied(l.nc.LastError())
+	if e == nil || e.Op != "subscribe" || !(e.Limit && l.denials.own || strings.HasPrefix(e.Subject, l.inboxPrefix())) {
+		return nil
+	}
+	return e
+}
+
 func (l *Log) inboxPrefix() string {
 	if p := l.nc.Opts.InboxPrefix; p != "" {
 		return p
@@ -147,6 +169,7 @@ func (l *Log) inboxPrefix() string {
 // that; on a connection of the caller's until the log is closed.
 func (l *Log) hearDenied() {
 	heard := l.nc.ErrorHandler()
+	l.denials.own = l.opts.Conn == nil
 	l.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
 		l.denials.note(l.inboxPrefix(), nc.Stats().Reconnects, err)
 		if heard != nil {

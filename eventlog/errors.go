@@ -214,7 +214,11 @@ func (e *ServerError) Error() string {
 	if e.Code == codeMaxBytesRequired {
 		return fmt.Sprintf("eventlog: %s on feed %q: %v (server code %d)", e.Op, e.Feed, ErrMaxBytesRequired, e.Code)
 	}
-	return fmt.Sprintf("eventlog: %s on feed %q: %s (server code %d)", e.Op, e.Feed, e.Description, e.Code)
+	advice := ""
+	if strings.Contains(e.Description, "duplicates window") {
+		advice = ": set Options.DuplicateWindow to at most that, or raise the server's duplicate_window"
+	}
+	return fmt.Sprintf("eventlog: %s on feed %q: %s (server code %d)%s", e.Op, e.Feed, e.Description, e.Code, advice)
 }
 
 func (e *ServerError) Unwrap() []error {

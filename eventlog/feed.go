@@ -116,6 +116,11 @@ func (l *Log) Feed(ctx context.Context, name string, opts ...FeedOption) (*Feed,
 	if err := f.startWriting(); err != nil {
 		return nil, err
 	}
+	if err := l.subscribed(ctx); err != nil {
+		f.batches.close()
+		f.writer.close()
+		return nil, err
+	}
 	f.keeper.start()
 	l.mu.Lock()
 	defer l.mu.Unlock()

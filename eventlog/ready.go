@@ -51,7 +51,7 @@ func (l *Log) awaitJetStream(ctx context.Context) error {
 func pingClass(err error, waited time.Duration) (hint string, class error) {
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return " (enable it for the account)", ErrNoJetStream
+		return " (enable it for the account; one that is imported from another account under a prefix can't be used)", ErrNoJetStream
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled) && waited >= nobodyPatience:
 		return " (is the server started with -js, and Options.Domain right?)", ErrNoJetStream
 	case errors.Is(err, ErrDenied), errors.Is(err, nats.ErrPermissionViolation):

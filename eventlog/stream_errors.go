@@ -102,9 +102,13 @@ func (e *RecreatedError) Unwrap() error { return ErrRecreated }
 type PermissionError struct {
 	Op      string // "publish" or "subscribe"
 	Subject string // that the server refused
+	Limit   bool   // not for a permission: the account, or the user, has as many subscriptions as it may
 }
 
 func (e *PermissionError) Error() string {
+	if e.Limit {
+		return fmt.Sprintf("eventlog: %v: the server takes no further subscription, so answers don't arrive: raise max_subscriptions of the account or the user (docs/operations.md says how many are needed)", ErrDenied)
+	}
 	return fmt.Sprintf("eventlog: %v: the server doesn't let this user %s to %q: docs/operations.md lists the permissions that are needed", ErrDenied, e.Op, e.Subject)
 }
 

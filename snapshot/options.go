@@ -154,8 +154,11 @@ func (o Options) validateChunkSize(p *problems) {
 		return
 	}
 	o.Conn = conn
-	if room := o.room(); o.ChunkSize > room || room < minChunkSize {
-		p.add("ChunkSize %d: the server's maximum payload leaves %d", o.ChunkSize, room)
+	switch room := o.room(); {
+	case room < minChunkSize:
+		p.add("the server's max_payload is %d bytes, and snapshots need %d: raise it", o.Conn.MaxPayload(), headerRoom+minChunkSize)
+	case o.ChunkSize > room:
+		p.add("ChunkSize: %d is more than the %d that the server's max_payload leaves", o.ChunkSize, room)
 	}
 }
 
