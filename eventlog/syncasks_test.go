@@ -46,7 +46,7 @@ func asked(t *testing.T, f *eventlog.Feed, nc *nats.Conn, do func()) int {
 // it doesn't go so far yet.
 func TestSyncAsksOnce(t *testing.T) {
 	ctx := logtest.Context(t)
-	o := logtest.Options(t)
+	o := eventlog.Options{App: logtest.App(t), Dir: t.TempDir()} // syncing needs an embedded server
 	log := logtest.Open(t, o)
 	put(t, accounts(t, log), "k", 100)
 	if err := log.Close(); err != nil {

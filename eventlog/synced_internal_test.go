@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -53,17 +52,6 @@ func TestSyncedGroup(t *testing.T) {
 	wg.Wait()
 	if d.calls < 1 || d.calls > 2 {
 		t.Errorf("100 appends took %d fsyncs", d.calls)
-	}
-}
-
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatal("never")
-		}
 	}
 }
 

@@ -65,7 +65,7 @@ func TestClusterChains(t *testing.T) {
 	cluster := natstest.StartCluster(t, 3)
 	// So short that what a lost leader leaves open is the callers' business,
 	// and that the server doesn't recognise it any more.
-	o := eventlog.Options{App: "chains", URL: cluster.URL(), Replicas: 3, DuplicateWindow: time.Second, ResolveTimeout: 2 * time.Second}
+	o := eventlog.Options{App: "chains", URL: cluster.URL(), Replicas: 3, DuplicateWindow: 3 * time.Second, ResolveTimeout: 2 * time.Second}
 	var crews []*crew
 	for _, name := range []string{"a", "b"} {
 		_, book := openLog(ctx, t, o)

@@ -59,6 +59,7 @@ func TestPanicSaysWhere(t *testing.T) {
 			if e, ok := errors.AsType[*projection.PanicError](err); !ok || e.At != want {
 				t.Errorf("at %v, want %s", err, want)
 			}
+			_ = rt.Close() // the line is written after the waiting ends
 			if n := lines.Count(`"level":"error"`, "stopped", want); n != 1 {
 				t.Errorf("%d lines have it:\n%s", n, lines)
 			}

@@ -45,7 +45,7 @@ func TestHostileHTTPPeer(t *testing.T) {
 			}
 		}, ErrInvalid},
 		"a length that is too large": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", strconv.Itoa(1<<50))
+			w.Header().Set("Content-Length", strconv.FormatInt(1<<50, 10))
 		}, ErrInvalid},
 		"less than it says": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
