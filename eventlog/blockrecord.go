@@ -184,7 +184,7 @@ func decodeRecord(b []byte, sum *blockHash) (m message, err error) {
 			return bad()
 		}
 		n := binary.LittleEndian.Uint32(b[body-4:])
-		if uint64(n) > uint64(end-body) {
+		if n == 0 || uint64(n) > uint64(end-body) { // the checksum doesn't cover it
 			return bad()
 		}
 		header = int(n)
