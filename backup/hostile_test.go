@@ -211,6 +211,11 @@ func TestRestoreRefusesNames(t *testing.T) {
 	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		if data, err := os.ReadFile(outside); err != nil || string(data) != "secret" {
+			t.Errorf("outside: %q, %v", data, err)
+		}
+	}()
 	rename := func(m *backup.Manifest, s *backup.Stream, name string) {
 		m.Files["streams/"+name] = m.Files[s.File]
 		s.Name, s.File = name, "streams/"+name
@@ -283,6 +288,20 @@ func TestRestoreRefusesNames(t *testing.T) {
 				t.Errorf("control characters in %q", err)
 			}
 		})
+	}
+	must(backup.Restore(t.Context(), log, forge(t, dir, func(string, *backup.Manifest) {})))(t)
+}
+
+// A stream's file that isn't a file of the backup's own is refused, and nothing
+// outside is written.
+func TestRestoreRefusesLinks(t *testing.T) {
+	b := filled(t, 3)
+	dir := t.TempDir()
+	must(backup.Save(t.Context(), b.log, dir))(t)
+	log := fresh(t, b.log.App())
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for what, make := range map[string]func(path string) error{
 		"a link": func(path string) error { return os.Symlink(outside, path) }, "a directory": func(path string) error { return os.Mkdir(path, 0o700) },
