@@ -1,12 +1,14 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,23 +174,12 @@ func (c *blockCheck) look(ctx context.Context) (d damage, err error) {
 		return d, err
 	}
 	w := &blockWalk{stream: f.stream, files: blockFiles{dir: f.log.embedded.streamDir(f.stream)}, closing: f.closing}
-	var intact gaps.Ranges
-	broken := make(map[uint64]string) // sequence to subject, as the records say
-	if err := w.all(func(r record) {
-		switch n := len(intact); {
-		case !r.intact && r.seq >= st.First && r.seq <= st.Last:
-			broken[r.seq] = string(r.subject)
-		case !r.intact:
-		case n > 0 && intact[n-1].Last+1 == r.seq:
-			intact[n-1].Last = r.seq
-		default:
-			intact = append(intact, gaps.Range{First: r.seq, Last: r.seq})
-		}
-	}); err != nil {
+	intact, broken, err := w.sort(st)
+	if err != nil {
 		return d, err
 	}
 	all := gaps.Ranges{{First: st.First, Last: st.Last}}
-	if d.bad, err = c.confirm(ctx, all.Without(intact.Union(nil))); err != nil || len(d.bad) == 0 {
+	if d.bad, err = c.confirm(ctx, all.Without(intact)); err != nil || len(d.bad) == 0 {
 		return d, err
 	}
 	d.keyed, err = c.attribute(ctx, w, broken, d.bad)
@@ -292,31 +283,89 @@ type record struct {
 	intact  bool
 }
 
-// blockWalk visits the records of a stream's block files, in their order, but for
-// tombstones and what was erased. It goes on with the next file where one isn't
-// of the form that is known.
+// blockWalk visits the records of a stream's block files, but for tombstones and
+// what was erased. It goes on with the next file where one isn't of the form that
+// is known.
 type blockWalk struct {
 	stream  string
 	files   blockFiles
 	closing <-chan struct{}
-	buf     []byte
 }
 
+// all visits them in their order.
 func (w *blockWalk) all(visit func(record)) error {
 	blocks, err := w.files.list(0)
 	if err != nil {
 		return err
 	}
+	buf := make([]byte, scanBuffer)
 	for _, index := range blocks {
-		if err := w.block(index, visit); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, errBlockForm) {
+		if err := w.known(index, &buf, visit); err != nil {
 			return err
 		}
 	}
-	w.buf = nil
 	return nil
 }
 
-func (w *blockWalk) block(index uint64, visit func(record)) error {
+// sort returns the sequences of the records that are as they were written, and of
+// the damaged ones those within the stream, with their subjects as the records say.
+// It uses all processors: somebody waits for it, and each record is hashed.
+func (w *blockWalk) sort(st State) (intact gaps.Ranges, broken map[uint64]string, err error) {
+	blocks, err := w.files.list(0)
+	if err != nil {
+		return nil, nil, err
+	}
+	broken = make(map[uint64]string)
+	var next atomic.Int64
+	var mu sync.Mutex // of intact, broken, err
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(blocks)) {
+		wg.Go(func() {
+			buf := make([]byte, scanBuffer)
+			for {
+				at := int(next.Add(1)) - 1
+				if at >= len(blocks) {
+					return
+				}
+				var mine gaps.Ranges
+				failed := w.known(blocks[at], &buf, func(r record) {
+					switch n := len(mine); {
+					case !r.intact && r.seq >= st.First && r.seq <= st.Last:
+						mu.Lock()
+						broken[r.seq] = string(r.subject)
+						mu.Unlock()
+					case !r.intact:
+					case n > 0 && mine[n-1].Last+1 == r.seq:
+						mine[n-1].Last = r.seq
+					default:
+						mine = append(mine, gaps.Range{First: r.seq, Last: r.seq})
+					}
+				})
+				mu.Lock()
+				intact = append(intact, mine...)
+				err = cmp.Or(err, failed)
+				mu.Unlock()
+				if failed != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return intact.Union(nil), broken, err
+}
+
+// known visits a block's records, if it has the form that is known. buf is memory
+// for what is read, and is replaced where a record is larger.
+func (w *blockWalk) known(index uint64, buf *[]byte, visit func(record)) error {
+	err := w.block(index, buf, visit)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errBlockForm) {
+		return nil
+	}
+	return err
+}
+
+func (w *blockWalk) block(index uint64, buf *[]byte, visit func(record)) error {
 	file, err := os.Open(w.files.path(index))
 	if err != nil {
 		return err
@@ -326,27 +375,24 @@ func (w *blockWalk) block(index uint64, visit func(record)) error {
 	if err != nil {
 		return err
 	}
-	if w.buf == nil {
-		w.buf = make([]byte, scanBuffer)
-	}
 	for off := int64(0); ; {
 		select {
 		case <-w.closing:
 			return ErrClosed
 		default:
 		}
-		n, err := file.ReadAt(w.buf, off)
+		n, err := file.ReadAt(*buf, off)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		used, want, form := visitRecords(w.buf[:n], sum, visit)
+		used, want, form := visitRecords((*buf)[:n], sum, visit)
 		off += int64(used)
 		switch {
 		case form != nil:
 			return form
-		case want > len(w.buf) && reaches(file, off+int64(want)):
-			w.buf = make([]byte, want)
-		case n < len(w.buf) || want > len(w.buf):
+		case want > len(*buf) && reaches(file, off+int64(want)):
+			*buf = make([]byte, want)
+		case n < len(*buf) || want > len(*buf):
 			return nil // what is left of it is being written, or cut off
 		}
 	}
