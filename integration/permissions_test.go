@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"github.com/tidemark-es/tidemark/backup"
 	"github.com/tidemark-es/tidemark/effect"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/internal/natstest"
 	"github.com/tidemark-es/tidemark/internal/permissions"
 	"github.com/tidemark-es/tidemark/projection"
@@ -175,23 +175,12 @@ type permitTest struct {
 	ctx                         context.Context
 	app, url, user, domain, dir string
 	log                         *eventlog.Log
-	out                         *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
+	out                         *logtest.Lines
 }
 
 func (h *permitTest) open() {
 	h.Helper()
-	h.out = &lockedBuffer{}
+	h.out = new(logtest.Lines)
 	h.log = must(eventlog.Open(h.ctx, eventlog.Options{
 		App: h.app, URL: h.url, User: h.user, Password: "x", Domain: h.domain, Logger: zerolog.New(h.out),
 	}))(h)
@@ -203,9 +192,7 @@ func (h *permitTest) end() {
 	if err := h.log.Close(); err != nil {
 		h.Error(err)
 	}
-	h.out.mu.Lock()
-	defer h.out.mu.Unlock()
-	for line := range strings.Lines(h.out.b.String()) {
+	for line := range strings.Lines(h.out.String()) {
 		if strings.Contains(strings.ToLower(line), "permission") && !slices.Contains(bare, h.user) {
 			h.Errorf("%s: %s", h.user, line)
 		}

@@ -32,10 +32,10 @@ func StartClusterAs(t testing.TB, n int, conf func(i int) string) *Cluster {
 	ports := make([]int, n)
 	for i := range n {
 		ports[i] = freePort(t)
-		routes[i] = "nats-route://" + loopback(ports[i])
+		routes[i] = "nats-route://" + Loopback(ports[i])
 	}
 	for i := range n {
-		cluster := fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }", loopback(ports[i]), strings.Join(routes, ", "))
+		cluster := fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }", Loopback(ports[i]), strings.Join(routes, ", "))
 		s := prepare(t, fmt.Sprintf("n%d", i+1), "", freePort(t), cluster, conf(i))
 		c.Servers = append(c.Servers, s)
 	}

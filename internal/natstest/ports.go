@@ -32,7 +32,7 @@ func FreePort() (int, error) {
 		if given[port] {
 			continue
 		}
-		l, err := net.Listen("tcp", loopback(port))
+		l, err := net.Listen("tcp", Loopback(port))
 		if err != nil {
 			continue
 		}

@@ -62,28 +62,41 @@ func StartDomain(t testing.TB, domain string, conf ...string) *Server {
 	return s
 }
 
+// StartWhole starts a server with a configuration of its own, which listens at
+// port and has JetStream. Nothing is added to it but a monitor and the log's file.
+func StartWhole(t testing.TB, name string, port int, conf string) *Server {
+	t.Helper()
+	s := unwritten(t, name, port)
+	s.write(conf)
+	s.launch()
+	s.awaitReady()
+	return s
+}
+
 // prepare writes a server's configuration.
 func prepare(t testing.TB, name, domain string, port int, conf ...string) *Server {
+	t.Helper()
+	s := unwritten(t, name, port)
+	if domain != "" {
+		domain = ", domain: " + domain
+	}
+	s.write(append([]string{
+		"server_name: " + name,
+		"listen: " + s.host,
+		fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 4GB, max_memory_store: 1GB%s }", s.store, domain),
+	}, conf...)...)
+	return s
+}
+
+// unwritten is a server without a configuration.
+func unwritten(t testing.TB, name string, port int) *Server {
 	t.Helper()
 	artifacts := t.ArtifactDir()
 	file := fmt.Sprintf("%s-%d", name, port) // a test may start several of one name
 	s := &Server{
-		t: t, name: name, host: loopback(port), monitor: loopback(freePort(t)),
+		t: t, name: name, host: Loopback(port), monitor: Loopback(freePort(t)),
 		conf: filepath.Join(artifacts, file+".conf"), log: filepath.Join(artifacts, file+".log"),
 		store: t.TempDir(),
-	}
-	if domain != "" {
-		domain = ", domain: " + domain
-	}
-	lines := append([]string{
-		"server_name: " + name,
-		"listen: " + s.host,
-		"http: " + s.monitor,
-		fmt.Sprintf("log_file: %q", s.log),
-		fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 4GB, max_memory_store: 1GB%s }", s.store, domain),
-	}, conf...)
-	if err := os.WriteFile(s.conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
-		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -91,6 +104,14 @@ func prepare(t testing.TB, name, domain string, port int, conf ...string) *Serve
 		}
 	})
 	return s
+}
+
+func (s *Server) write(conf ...string) {
+	s.t.Helper()
+	lines := append([]string{"http: " + s.monitor, fmt.Sprintf("log_file: %q", s.log)}, conf...)
+	if err := os.WriteFile(s.conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // StreamDir is where a stream of the default account has its files. What is
@@ -213,7 +234,8 @@ func (s *Server) Restart() {
 	s.awaitReady()
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint(port)) }
+// Loopback is the address of a port on loopback.
+func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint(port)) }
 
 // routine are the lines of a server's log that say nothing about a failure: each
 // start has a hundred of them, and each look at a server that isn't ready one.
