@@ -167,6 +167,11 @@ func TestEdge(t *testing.T) {
 	if !errors.Is(err, eventlog.ErrAmbiguous) && !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("an append over a link that is cut: %v", err)
 	}
+	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
+	if log, _, _, err := atTheEdge(soon, e.leaf.URL()); err == nil || log != nil {
+		t.Errorf("the edge's program starts over a link that is cut: %v", err)
+	}
+	cancel()
 	e.hub.Restart()
 	await(ctx, t, "the link", func() bool {
 		soon, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -276,6 +281,44 @@ func TestEdgeWithAMirror(t *testing.T) {
 	e.hub.Restart()
 	must(hub.Append(ctx, "of-Cyd", eventlog.ExpectNew, Opened{"Cyd"}))(t)
 	has(table, "of-Cyd", "3 Cyd")
+}
+
+// What the manual says that an adopted mirror doesn't know: each is an error at
+// the commit, or reads as the page has it.
+func TestEdgeMirrorsLimits(t *testing.T) {
+	for name, c := range map[string]struct {
+		draft eventlog.Draft
+		key   string // "" for an ErrCorrupt
+	}{
+		"several events":           {eventlog.Draft{Key: "k", Events: []any{Opened{"Ada"}, Opened{"Bob"}}}, ""},
+		"a tag":                    {eventlog.Draft{Key: "k", Events: []any{Opened{"Ada"}}, Tags: []string{"red"}}, ""},
+		"a key that isn't a token": {eventlog.Draft{Key: "a b", Events: []any{Opened{"Ada"}}}, "a%20b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := limited(t, time.Minute)
+			e := startEdge(t)
+			hubLog, hub, err := atTheHub(ctx, e.hub.URL())
+			must(hub, err)(t)
+			defer func() { _ = hubLog.Close() }()
+			must(hub.AppendDraft(ctx, c.draft))(t)
+			awaitLink(ctx, t, e)
+			log, accounts, err := mirrorAtTheEdge(ctx, e.leaf.URL())
+			must(accounts, err)(t)
+			defer func() { _ = log.Close() }()
+			for ev, err := range accounts.Read(ctx, eventlog.Follow()) {
+				if err == nil {
+					_, err = ev.Value()
+				}
+				if c.key == "" && err == nil {
+					continue // the commit before the marker
+				}
+				if c.key == "" && !errors.Is(err, eventlog.ErrCorrupt) || c.key != "" && (err != nil || ev.Key != c.key) {
+					t.Errorf("key %q, %v", ev.Key, err)
+				}
+				break
+			}
+		})
+	}
 }
 
 // The feed's streams in both domains are what the manual warns of: a commit is in
