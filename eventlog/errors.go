@@ -244,15 +244,3 @@ func (e *ServerError) full() bool {
 	}
 	return false
 }
-
-// problems collects what is wrong with an argument, to report all at once.
-type problems []string
-
-func (p *problems) add(format string, a ...any) { *p = append(*p, fmt.Sprintf(format, a...)) }
-
-func (p problems) err(what string) error {
-	if len(p) == 0 {
-		return nil
-	}
-	return fmt.Errorf("eventlog: %s: %w: %s", what, ErrInvalid, strings.Join(p, "; "))
-}

@@ -83,7 +83,7 @@ const (
 func Unknown(p UnknownPolicy) FeedOption {
 	return feedOption(func(c *feedConfig) {
 		if p < RefuseUnknown || p > KeepUnknown {
-			c.problems.add("unknown policy %d", p)
+			c.problems.Add("unknown policy %d", p)
 		}
 		c.unknown = p
 	})

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"maps"
 	"reflect"
 	"slices"
@@ -35,34 +36,34 @@ func (r *registry) compile(cfg *feedConfig) {
 }
 
 // sound checks what can be said of a step by itself.
-func (s *upcaster) sound(p *problems) bool {
+func (s *upcaster) sound(p *problem.List) bool {
 	before := len(*p)
 	if !typeNameRE.MatchString(s.name) {
-		p.add("%s: use letters, digits and ._:/- (1 to 128 of them, a letter or digit first)", s)
+		p.Add("%s: use letters, digits and ._:/- (1 to 128 of them, a letter or digit first)", s)
 	}
 	if !s.alias && s.up == nil {
-		p.add("%s has no function", s)
+		p.Add("%s has no function", s)
 	}
 	if k := s.from.Kind(); k == reflect.Pointer || k == reflect.Interface {
-		p.add("%s reads %s: name a concrete type that isn't a pointer", s, s.from)
+		p.Add("%s reads %s: name a concrete type that isn't a pointer", s, s.from)
 	}
 	return len(*p) == before
 }
 
-func (ev *evolution) add(s *upcaster, p *problems) {
+func (ev *evolution) add(s *upcaster, p *problem.List) {
 	if t := ev.types[s.name]; t != nil {
-		p.add("%s: the name is that of %s: what is appended as it would be read as an old one", s, t.goType)
+		p.Add("%s: the name is that of %s: what is appended as it would be read as an old one", s, t.goType)
 		return
 	}
 	if o := ev.steps[s.name]; o != nil {
-		p.add("%s: there is %s too", s, o)
+		p.Add("%s: there is %s too", s, o)
 		return
 	}
 	ev.steps[s.name] = s
 }
 
 // link finds out where each type that the step makes leads.
-func (s *upcaster) link(r *registry, from map[reflect.Type][]*upcaster, p *problems) {
+func (s *upcaster) link(r *registry, from map[reflect.Type][]*upcaster, p *problem.List) {
 	s.next = make(map[reflect.Type]target)
 	for _, t := range s.into {
 		onward := from[t]
@@ -76,15 +77,15 @@ func (s *upcaster) link(r *registry, from map[reflect.Type][]*upcaster, p *probl
 			for i, o := range onward {
 				names[i] = o.String()
 			}
-			p.add("%s leads to %s, and on from there by %s: name its type apart", s, t, strings.Join(names, " and by "))
+			p.Add("%s leads to %s, and on from there by %s: name its type apart", s, t, strings.Join(names, " and by "))
 		default:
-			p.add("%s leads to %s, which is neither registered nor read by an upcaster: open the feed with eventlog.Type[%s](\"a-stable-name\")", s, t, t)
+			p.Add("%s leads to %s, which is neither registered nor read by an upcaster: open the feed with eventlog.Type[%s](\"a-stable-name\")", s, t, t)
 		}
 	}
 }
 
 // acyclic reports each cycle of steps once, and cuts it.
-func (ev *evolution) acyclic(p *problems) {
+func (ev *evolution) acyclic(p *problem.List) {
 	const (
 		open = iota + 1
 		done
@@ -99,7 +100,7 @@ func (ev *evolution) acyclic(p *problems) {
 			case next.step == nil || state[next.step] == done:
 			case state[next.step] == open:
 				round := path[slices.Index(path, next.step.name):]
-				p.add("upcasters lead in a circle: %s > %s", strings.Join(round, " > "), next.step.name)
+				p.Add("upcasters lead in a circle: %s > %s", strings.Join(round, " > "), next.step.name)
 				delete(s.next, t)
 			default:
 				visit(next.step, path)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/internal/gaps"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -283,12 +284,12 @@ func (f *Feed) entry(op string, kind gaps.Kind, why Note) (gaps.Entry, error) {
 	if err := f.online(); err != nil {
 		return gaps.Entry{}, err
 	}
-	var p problems
+	var p problem.List
 	if why.Reason == "" || len(why.Reason) > gaps.MaxReason || !utf8.ValidString(why.Reason) {
-		p.add("Note.Reason is required, of 1 to %d bytes of UTF-8", gaps.MaxReason)
+		p.Add("Note.Reason is required, of 1 to %d bytes of UTF-8", gaps.MaxReason)
 	}
 	if len(why.By) > gaps.MaxBy || !utf8.ValidString(why.By) {
-		p.add("Note.By has at most %d bytes of UTF-8", gaps.MaxBy)
+		p.Add("Note.By has at most %d bytes of UTF-8", gaps.MaxBy)
 	}
 	by := why.By
 	if by == "" {
@@ -296,5 +297,5 @@ func (f *Feed) entry(op string, kind gaps.Kind, why Note) (gaps.Entry, error) {
 		by = strings.ToValidUTF8(host+" "+filepath.Base(os.Args[0]), "?")
 		by = by[:min(len(by), gaps.MaxBy)]
 	}
-	return gaps.Entry{Kind: kind, At: time.Now().UTC(), Reason: why.Reason, By: strings.ToValidUTF8(by, "")}, p.err(op)
+	return gaps.Entry{Kind: kind, At: time.Now().UTC(), Reason: why.Reason, By: strings.ToValidUTF8(by, "")}, p.Err("eventlog: "+op, ErrInvalid)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"iter"
 	"sync"
 	"time"
@@ -144,14 +145,14 @@ func (o ImportOptions) withDefaults() (ImportOptions, error) {
 	o.Pack = cmp.Or(o.Pack, 1)
 	o.ahead = cmp.Or(o.ahead, max(64<<10, o.Pack))
 	o.Window = cmp.Or(o.Window, 4096)
-	var p problems
+	var p problem.List
 	if o.Pack < 1 || o.Pack > MaxEvents {
-		p.add("Pack: %d is not in 1..%d", o.Pack, MaxEvents)
+		p.Add("Pack: %d is not in 1..%d", o.Pack, MaxEvents)
 	}
 	if o.Window < 1 {
-		p.add("Window: %d is below 1", o.Window)
+		p.Add("Window: %d is below 1", o.Window)
 	}
-	return o, p.err("import")
+	return o, p.Err("eventlog: import", ErrInvalid)
 }
 
 // inlet hands the input over from the caller's goroutine to the import's.

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"fmt"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"strings"
 )
 
@@ -72,15 +73,15 @@ type layout struct {
 
 // compile checks an adoption, and reports all that is wrong with it.
 func (a Adoption) compile(feed string, reg *registry) (*adoption, error) {
-	var p problems
+	var p problem.List
 	if a.Stream == "" || strings.ContainsAny(a.Stream, ".*> \t\r\n/\\") {
-		p.add("stream name %q", a.Stream)
+		p.Add("stream name %q", a.Stream)
 	}
 	if len(a.Layouts) == 0 {
-		p.add("no layout: say what subjects there are, such as {Subject: \"orders.{id}.{type}\"}")
+		p.Add("no layout: say what subjects there are, such as {Subject: \"orders.{id}.{type}\"}")
 	}
 	if reg.open != (openOptions{}) {
-		p.add("Recreate and Repair are for feeds of this application: an adopted stream is left as it is")
+		p.Add("Recreate and Repair are for feeds of this application: an adopted stream is left as it is")
 	}
 	ad := &adoption{Adoption: a}
 	for _, l := range a.Layouts {
@@ -92,10 +93,10 @@ func (a Adoption) compile(feed string, reg *registry) (*adoption, error) {
 		c.parse(&p)
 		ad.layouts = append(ad.layouts, c)
 	}
-	return ad, p.err(fmt.Sprintf("adopted feed %q", feed))
+	return ad, p.Err(fmt.Sprintf("eventlog: adopted feed %q", feed), ErrInvalid)
 }
 
-func (l *layout) parse(p *problems) {
+func (l *layout) parse(p *problem.List) {
 	var keys, types int
 	tokens := strings.Split(l.Subject, ".")
 	for i, s := range tokens {
@@ -115,15 +116,15 @@ func (l *layout) parse(p *problems) {
 		case s == ">":
 			t.kind = restToken
 		case s == "" || strings.ContainsAny(s, "{}*> \t\r\n"):
-			p.add("subject %q: token %q: use a literal, *, {name} or {type}, and at the end > or {name>}", l.Subject, s)
+			p.Add("subject %q: token %q: use a literal, *, {name} or {type}, and at the end > or {name>}", l.Subject, s)
 		}
 		if (t.kind == restToken || t.kind == keyRestToken) && i < len(tokens)-1 {
-			p.add("subject %q: %q stands at the end only", l.Subject, s)
+			p.Add("subject %q: %q stands at the end only", l.Subject, s)
 		}
 		l.tokens = append(l.tokens, t)
 	}
 	if (keys > 0) == (l.KeyOf != nil) {
-		p.add("subject %q: name the tokens of the key ({id}), or give KeyOf: one of both", l.Subject)
+		p.Add("subject %q: name the tokens of the key ({id}), or give KeyOf: one of both", l.Subject)
 	}
 	ways := types
 	for _, given := range []bool{l.TypeOf != nil, l.TypeHeader != "" || l.Type != ""} {
@@ -132,7 +133,7 @@ func (l *layout) parse(p *problems) {
 		}
 	}
 	if ways != 1 {
-		p.add("subject %q: the type comes from {type}, TypeHeader, Type or TypeOf: one of them, or TypeHeader and Type for where it is missing", l.Subject)
+		p.Add("subject %q: the type comes from {type}, TypeHeader, Type or TypeOf: one of them, or TypeHeader and Type for where it is missing", l.Subject)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidemark-es/tidemark/internal/problem"
 )
 
 // matches says whether a subject is one of the pattern.
@@ -121,13 +122,13 @@ func (a *adoption) matchable(feed string, c jetstream.StreamConfig) error {
 	if c.Mirror != nil || len(c.Sources) > 0 || c.SubjectTransform != nil {
 		return nil
 	}
-	var p problems
+	var p problem.List
 	for _, l := range a.layouts {
 		if !slices.ContainsFunc(c.Subjects, l.meets) {
-			p.add("no subject of stream %s (%s) matches %q", a.Stream, strings.Join(c.Subjects, " "), l.Subject)
+			p.Add("no subject of stream %s (%s) matches %q", a.Stream, strings.Join(c.Subjects, " "), l.Subject)
 		}
 	}
-	return p.err(fmt.Sprintf("adopted feed %q", feed))
+	return p.Err(fmt.Sprintf("eventlog: adopted feed %q", feed), ErrInvalid)
 }
 
 // meets says whether some subject matches both the pattern and a filter of

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/internal/causal"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -53,22 +54,22 @@ func newMerger(ctx context.Context, opts MergeOptions, feeds []*Feed) (*merger, 
 	}
 	m := &merger{opts: opts, arrivals: make(chan lentBatch), left: make(chan struct{})}
 	at := make(map[string]uint64)
-	var p problems
+	var p problem.List
 	for _, f := range feeds {
 		if f == nil {
-			p.add("a nil feed")
+			p.Add("a nil feed")
 			continue
 		}
 		if _, ok := at[f.name]; ok {
-			p.add("feed %q comes twice", f.name)
+			p.Add("feed %q comes twice", f.name)
 		}
 		at[f.name], _ = opts.After.Get(f.name)
 		m.feeds = append(m.feeds, &merged{f: f, taken: make(chan struct{})})
 	}
 	if len(feeds) == 0 {
-		p.add("no feed")
+		p.Add("no feed")
 	}
-	if err := p.err("merge"); err != nil {
+	if err := p.Err("eventlog: merge", ErrInvalid); err != nil {
 		return nil, err
 	}
 	for _, s := range m.feeds {

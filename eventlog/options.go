@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/internal/storable"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -149,30 +150,30 @@ func (o *Options) absolute() error {
 
 // validate reports everything that is wrong, not just the first.
 func (o Options) validate() error {
-	var p problems
+	var p problem.List
 	if err := timeframe.ValidName(o.App); err != nil {
-		p.add("App: %v", err)
+		p.Add("App: %v", err)
 	}
 	if n := count(o.Dir != "", o.Memory, o.URL != "", o.Conn != nil); n != 1 {
-		p.add("give exactly one of Dir, Memory, URL and Conn (got %d)", n)
+		p.Add("give exactly one of Dir, Memory, URL and Conn (got %d)", n)
 	}
 	if n := count(o.User != "" || o.Password != "", o.Token != "", o.CredentialsFile != "", o.NKeySeedFile != ""); n > 1 {
-		p.add("give at most one of User and Password, Token, CredentialsFile, NKeySeedFile")
+		p.Add("give at most one of User and Password, Token, CredentialsFile, NKeySeedFile")
 	} else if o.URL == "" && (o.CredentialsFile != "" || o.NKeySeedFile != "" || len(o.NATS) > 0) {
-		p.add("CredentialsFile, NKeySeedFile and NATS need URL")
+		p.Add("CredentialsFile, NKeySeedFile and NATS need URL")
 	} else if o.URL == "" && o.Listen == "" && (n > 0 || o.TLS != nil) {
-		p.add("User, Password, Token and TLS need URL or Listen")
+		p.Add("User, Password, Token and TLS need URL or Listen")
 	}
 	if o.Listen != "" {
 		if host, port, err := net.SplitHostPort(o.Listen); err != nil {
-			p.add("Listen: %v", err)
+			p.Add("Listen: %v", err)
 		} else if !loopback(host) && o.Password == "" && o.Token == "" {
-			p.add("Listen: %q can be reached by other machines: say who may connect by User and Password, or Token, or listen on 127.0.0.1", o.Listen)
+			p.Add("Listen: %q can be reached by other machines: say who may connect by User and Password, or Token, or listen on 127.0.0.1", o.Listen)
 		} else if n, err := strconv.Atoi(port); err != nil || n < -1 || n == 0 || n > 65535 {
-			p.add("Listen: port %q is not in 1..65535, or -1", port)
+			p.Add("Listen: port %q is not in 1..65535, or -1", port)
 		}
 		if !o.embedded() {
-			p.add("Listen needs Dir or Memory")
+			p.Add("Listen needs Dir or Memory")
 		}
 	}
 	for _, d := range []struct {
@@ -180,36 +181,36 @@ func (o Options) validate() error {
 		d    time.Duration
 	}{{"SyncInterval", o.SyncInterval}, {"RequestTimeout", o.RequestTimeout}, {"ResolveTimeout", o.ResolveTimeout}, {"CloseTimeout", o.CloseTimeout}} {
 		if d.d < time.Millisecond {
-			p.add("%s: %v is below 1 ms", d.name, d.d)
+			p.Add("%s: %v is below 1 ms", d.name, d.d)
 		}
 	}
 	if o.StartTimeout < 0 {
-		p.add("StartTimeout: %v is negative", o.StartTimeout)
+		p.Add("StartTimeout: %v is negative", o.StartTimeout)
 	}
 	if o.DuplicateWindow < 100*time.Millisecond {
-		p.add("DuplicateWindow: %v is below 100 ms, the server's least", o.DuplicateWindow)
+		p.Add("DuplicateWindow: %v is below 100 ms, the server's least", o.DuplicateWindow)
 	}
 	if o.ResolveTimeout >= o.DuplicateWindow {
-		p.add("ResolveTimeout (%v) must be below DuplicateWindow (%v): a commit sent again later would not be recognised", o.ResolveTimeout, o.DuplicateWindow)
+		p.Add("ResolveTimeout (%v) must be below DuplicateWindow (%v): a commit sent again later would not be recognised", o.ResolveTimeout, o.DuplicateWindow)
 	}
 	if o.Replicas < 1 || o.Replicas > 5 {
-		p.add("Replicas: %d is not in 1..5", o.Replicas)
+		p.Add("Replicas: %d is not in 1..5", o.Replicas)
 	} else if o.Replicas > 1 && o.embedded() {
-		p.add("Replicas: an embedded server keeps 1")
+		p.Add("Replicas: an embedded server keeps 1")
 	}
 	if o.FeedMaxBytes < 0 || o.BucketMaxBytes < 0 {
-		p.add("FeedMaxBytes, BucketMaxBytes: %d, %d: not below 0", o.FeedMaxBytes, o.BucketMaxBytes)
+		p.Add("FeedMaxBytes, BucketMaxBytes: %d, %d: not below 0", o.FeedMaxBytes, o.BucketMaxBytes)
 	}
 	if o.MaxInFlight < 1 {
-		p.add("MaxInFlight: %d is below 1", o.MaxInFlight)
+		p.Add("MaxInFlight: %d is below 1", o.MaxInFlight)
 	}
 	if o.MaxDecoded < 64<<10 {
-		p.add("MaxDecoded: %d is below 64 KiB", o.MaxDecoded)
+		p.Add("MaxDecoded: %d is below 64 KiB", o.MaxDecoded)
 	}
 	if o.MaxPayload < 1<<10 || o.MaxPayload > 32<<20 {
-		p.add("MaxPayload: %d is not in 1 KiB..32 MiB: the server's store takes no larger message", o.MaxPayload)
+		p.Add("MaxPayload: %d is not in 1 KiB..32 MiB: the server's store takes no larger message", o.MaxPayload)
 	}
-	return p.err("options")
+	return p.Err("eventlog: options", ErrInvalid)
 }
 
 // loopback says whether a host is this machine's alone.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/tidemark-es/tidemark/internal/equal"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/internal/storable"
 )
 
@@ -56,7 +57,7 @@ type feedConfig struct {
 	steps    []*upcaster
 	unknown  UnknownPolicy
 	open     openOptions
-	problems problems
+	problems problem.List
 }
 
 // Type registers T as an event type of a feed under a stable name. The name
@@ -70,12 +71,12 @@ func Type[T any](name string) FeedOption {
 	return feedOption(func(c *feedConfig) {
 		switch {
 		case t.Kind() == reflect.Pointer:
-			c.problems.add("type %s of event %q is a pointer: register and append values (%s)", t, name, t.Elem())
+			c.problems.Add("type %s of event %q is a pointer: register and append values (%s)", t, name, t.Elem())
 		case t.Kind() == reflect.Interface:
-			c.problems.add("type %s of event %q is an interface: register each concrete type", t, name)
+			c.problems.Add("type %s of event %q is an interface: register each concrete type", t, name)
 		}
 		if !typeNameRE.MatchString(name) {
-			c.problems.add("event name %q of type %s: use letters, digits and ._:/- (1 to 128 of them, a letter or digit first)", name, t)
+			c.problems.Add("event name %q of type %s: use letters, digits and ._:/- (1 to 128 of them, a letter or digit first)", name, t)
 		}
 		c.types = append(c.types, &eventType{name: name, goType: t, encode: encodeAs[T], decode: decodeAs[T]})
 	})
@@ -117,7 +118,7 @@ func newRegistry(feed string, opts []FeedOption, owned bool, memory int) (*regis
 	cfg := feedConfig{codec: MsgPack}
 	for _, o := range opts {
 		if o == nil {
-			cfg.problems.add("a nil option")
+			cfg.problems.Add("a nil option")
 			continue
 		}
 		o.applyFeed(&cfg)
@@ -134,7 +135,7 @@ func newRegistry(feed string, opts []FeedOption, owned bool, memory int) (*regis
 	}
 	r.compile(&cfg)
 	if cfg.codec == nil {
-		cfg.problems.add("a nil codec")
+		cfg.problems.Add("a nil codec")
 		cfg.codec = MsgPack
 	}
 	if owned {
@@ -144,7 +145,7 @@ func newRegistry(feed string, opts []FeedOption, owned bool, memory int) (*regis
 		r.addCodec(c, &cfg.problems)
 	}
 	r.bound(memory)
-	return r, cfg.problems.err(fmt.Sprintf("feed %q", feed))
+	return r, cfg.problems.Err(fmt.Sprintf("eventlog: feed %q", feed), ErrInvalid)
 }
 
 // storable reports what the codec would lose of the types.
@@ -155,35 +156,35 @@ func (c *feedConfig) storable() {
 			continue // said before
 		}
 		for _, p := range storable.Check(t.goType, rules).Problems {
-			c.problems.add("event %q: %s", t.name, p)
+			c.problems.Add("event %q: %s", t.name, p)
 		}
 	}
 }
 
-func (r *registry) addType(t *eventType, p *problems) {
+func (r *registry) addType(t *eventType, p *problem.List) {
 	if o, ok := r.byName[t.name]; ok {
-		p.add("event name %q is registered for %s and for %s", t.name, o.goType, t.goType)
+		p.Add("event name %q is registered for %s and for %s", t.name, o.goType, t.goType)
 		return
 	}
 	if o, ok := r.byType[t.goType]; ok {
-		p.add("type %s is registered as %q and as %q: give one of them as an Alias, which is read and not appended", t.goType, o.name, t.name)
+		p.Add("type %s is registered as %q and as %q: give one of them as an Alias, which is read and not appended", t.goType, o.name, t.name)
 		return
 	}
 	r.byName[t.name], r.byType[t.goType] = t, t
 }
 
-func (r *registry) addCodec(c Codec, p *problems) {
+func (r *registry) addCodec(c Codec, p *problem.List) {
 	if c == nil {
-		p.add("a nil codec")
+		p.Add("a nil codec")
 		return
 	}
 	name := c.Name()
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-		p.add("codec name %q: use lower-case letters, digits and '-'", name)
+		p.Add("codec name %q: use lower-case letters, digits and '-'", name)
 		return
 	}
 	if o, ok := r.codecs[name]; ok && reflect.TypeOf(o) != reflect.TypeOf(c) {
-		p.add("codec name %q is taken by %T: what it wrote would be read by %T", name, o, c)
+		p.Add("codec name %q is taken by %T: what it wrote would be read by %T", name, o, c)
 		return
 	}
 	r.codecs[name] = c

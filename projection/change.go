@@ -206,7 +206,7 @@ func Unsaved() TableOption { return tableOption(func(n *node) { n.unsaved = true
 func Equal[V any](equal func(a, b V) bool) TableOption {
 	return tableOption(func(n *node) {
 		if equal == nil {
-			n.problems.add("a nil function for Equal")
+			n.problems.Add("a nil function for Equal")
 			return
 		}
 		n.equal = equal

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/tidemark-es/tidemark/dependants"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/lease"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
@@ -212,36 +213,36 @@ func (u *Unit) projections() (string, []*node) {
 
 // makeUnits checks what Start was given.
 func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
-	var p problems
+	var p problem.List
 	var parts []part
 	var begun []*node
 	names, nodes := make(map[string]bool), make(map[string]bool)
 	for _, pr := range ps {
 		if pr == nil {
-			p.add("a nil projection")
+			p.Add("a nil projection")
 			continue
 		}
 		name, ns := pr.projections()
 		if name == "" && ns == nil {
-			p.add("a nil %T", pr)
+			p.Add("a nil %T", pr)
 			continue
 		}
 		if pair, ok := pr.(switched); ok {
 			rt.pairs = append(rt.pairs, pair.switched())
 		}
 		if err := timeframe.ValidName(name); err != nil {
-			p.add("unit: %v", err)
+			p.Add("unit: %v", err)
 		}
 		if names[name] {
-			p.add("two units are called %q", name)
+			p.Add("two units are called %q", name)
 		}
 		if len(ns) == 0 {
-			p.add("unit %q is empty", name)
+			p.Add("unit %q is empty", name)
 		}
 		names[name] = true
 		for _, n := range ns {
 			if nodes[n.name] && !rt.paired(n) {
-				p.add("two projections are called %q", n.name)
+				p.Add("two projections are called %q", n.name)
 			}
 			nodes[n.name] = true
 			late := func(s string) { rt.cfg.Logger.Error().Str("projection", n.name).Msg("projection: " + s) }
@@ -254,14 +255,14 @@ func makeUnits(rt *Runtime, ps []Projection) ([]*unit, error) {
 	rt.checkPairs(parts, &p)
 	rt.checkReplay(names, &p)
 	if len(ps) == 0 {
-		p.add("nothing to start")
+		p.Add("nothing to start")
 	}
 	components := link(parts, &p)
 	sleepers := make([][]*node, len(components))
 	for i := range components {
 		sleepers[i] = components[i].sleepers(&p)
 	}
-	if err := p.err(); err != nil {
+	if err := p.Err("projection", ErrInvalid); err != nil {
 		for _, n := range begun {
 			n.abandon()
 		}

@@ -3,7 +3,6 @@ package projection
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 )
@@ -63,16 +62,4 @@ func (e *PanicError) Error() string { return fmt.Sprintf("reducer panicked at %s
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
-}
-
-// problems collects what is wrong, to report all at once.
-type problems []string
-
-func (p *problems) add(format string, a ...any) { *p = append(*p, fmt.Sprintf(format, a...)) }
-
-func (p problems) err() error {
-	if len(p) == 0 {
-		return nil
-	}
-	return fmt.Errorf("projection: %w: %s", ErrInvalid, strings.Join(p, "; "))
 }

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"errors"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"slices"
 	"time"
 )
@@ -125,16 +126,16 @@ func (f *failing) most() (most int) {
 }
 
 // validate fills the defaults in.
-func (f *failing) validate(p *problems) {
+func (f *failing) validate(p *problem.List) {
 	for _, fp := range f.each() {
 		if fp.Retries < 0 || fp.Retries > maxRetries {
-			p.add("failure policy: %d retries, where 0 to %d are possible", fp.Retries, maxRetries)
+			p.Add("failure policy: %d retries, where 0 to %d are possible", fp.Retries, maxRetries)
 		}
 		if fp.Backoff < 0 || fp.MaxBackoff < 0 || fp.MaxKept < 0 {
-			p.add("failure policy: a negative Backoff, MaxBackoff or MaxKept")
+			p.Add("failure policy: a negative Backoff, MaxBackoff or MaxKept")
 		}
 		if fp.Then < Stop || fp.Then > ParkKey {
-			p.add("failure policy: unknown action %d", fp.Then)
+			p.Add("failure policy: unknown action %d", fp.Then)
 		}
 		orElse(&fp.Backoff, defaultBackoff)
 		orElse(&fp.MaxBackoff, defaultMaxBackoff)
@@ -162,13 +163,13 @@ func (p *FailurePolicy) wait(retry int) time.Duration {
 }
 
 // validFailures checks a node's policies against what it reads.
-func (n *node) validFailures(p *problems) {
+func (n *node) validFailures(p *problem.List) {
 	for _, fp := range n.failures.each() {
 		switch {
 		case fp.Then == Skip && n.derived:
-			p.add("%q is Derived, and may skip: it wouldn't follow from the rows that it reads any more; use Stop", n.name)
+			p.Add("%q is Derived, and may skip: it wouldn't follow from the rows that it reads any more; use Stop", n.name)
 		case fp.Then >= ParkCommit && n.reads(readsDeltas) != "":
-			p.add("%q reads the changes of %q, and may park: those can't be handled again later; use Skip or Stop, or park where the events are handled", n.name, n.reads(readsDeltas))
+			p.Add("%q reads the changes of %q, and may park: those can't be handled again later; use Skip or Stop, or park where the events are handled", n.name, n.reads(readsDeltas))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"maps"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ type part struct {
 }
 
 // missing reports tables that are read and weren't given to Start.
-func missing(parts []part, p *problems) {
+func missing(parts []part, p *problem.List) {
 	given := make(map[*node]bool)
 	for _, pt := range parts {
 		for _, n := range pt.nodes {
@@ -24,7 +25,7 @@ func missing(parts []part, p *problems) {
 		for _, n := range pt.nodes {
 			for _, e := range n.ups {
 				if !given[e.from] {
-					p.add("%q reads the %s of %q, which isn't started: give that to Start as well", n.name, e.kind, e.from.name)
+					p.Add("%q reads the %s of %q, which isn't started: give that to Start as well", n.name, e.kind, e.from.name)
 				}
 			}
 		}
@@ -219,14 +220,14 @@ func (n *node) below(visit func(*node)) {
 }
 
 // link orders what was given to Start: units of connected nodes.
-func link(parts []part, p *problems) []component {
+func link(parts []part, p *problem.List) []component {
 	missing(parts, p)
 	var all []*node
 	for _, pt := range parts {
 		all = append(all, pt.nodes...)
 	}
 	if _, cycle := topological(all); cycle != nil {
-		p.add("the tables read each other in a circle: %s", strings.Join(cycle, " -> "))
+		p.Add("the tables read each other in a circle: %s", strings.Join(cycle, " -> "))
 	}
 	if len(*p) > 0 {
 		return nil

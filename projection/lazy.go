@@ -30,7 +30,7 @@ var ErrDormant = errors.New("the projection is dormant")
 func Lazy(idle time.Duration) TableOption {
 	return tableOption(func(n *node) {
 		if idle < 0 {
-			n.problems.add("Lazy with an idle time of %v", idle)
+			n.problems.Add("Lazy with an idle time of %v", idle)
 		}
 		n.lazy = &demand{idle: idle}
 	})

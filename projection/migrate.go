@@ -36,10 +36,10 @@ type migrateRow[K comparable, V any] func(c eventlog.Codec, key K, data []byte) 
 func addHop[K comparable, Old, New any](n *node, from, to uint64, last bool, fn func(K, Old) (New, bool)) {
 	switch _, double := n.hops[from]; {
 	case fn == nil:
-		n.problems.add("migration from version %d: nil function", from)
+		n.problems.Add("migration from version %d: nil function", from)
 		return
 	case double:
-		n.problems.add("two migrations from version %d", from)
+		n.problems.Add("two migrations from version %d", from)
 		return
 	case n.hops == nil:
 		n.hops = make(map[uint64]hop)
@@ -105,13 +105,13 @@ func (n *node) chain(from uint64, key, value reflect.Type) (chain []hop, ok bool
 		}
 		switch {
 		case !found:
-			n.problems.add("migration from version %d ends at %d: add a Migrate from there", from, at)
+			n.problems.Add("migration from version %d ends at %d: add a Migrate from there", from, at)
 		case to <= at || to > n.version:
-			n.problems.add("migration from version %d to %d of a projection of version %d", at, to, n.version)
+			n.problems.Add("migration from version %d to %d of a projection of version %d", at, to, n.version)
 		case h.key != key:
-			n.problems.add("migration from version %d is for another type of table: its key is %q, not %q", at, h.key, key)
+			n.problems.Add("migration from version %d is for another type of table: its key is %q, not %q", at, h.key, key)
 		case len(chain) > 0 && chain[len(chain)-1].new != h.old:
-			n.problems.add("migration from version %d takes %s, and the one before it makes %s", at, h.old, chain[len(chain)-1].new)
+			n.problems.Add("migration from version %d takes %s, and the one before it makes %s", at, h.old, chain[len(chain)-1].new)
 		default:
 			chain, at = append(chain, h), to
 			continue
@@ -119,7 +119,7 @@ func (n *node) chain(from uint64, key, value reflect.Type) (chain []hop, ok bool
 		return nil, false
 	}
 	if last := chain[len(chain)-1]; last.new != value {
-		n.problems.add("migration from version %d is for another type of table: it makes %s, not %s", from, last.new, value)
+		n.problems.Add("migration from version %d is for another type of table: it makes %s, not %s", from, last.new, value)
 		return nil, false
 	}
 	return chain, true

@@ -88,7 +88,7 @@ func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T]
 		feeds:    make(map[string]*eventlog.Feed),
 	}
 	if err := timeframe.ValidName(name); err != nil {
-		m.n.problems.add("name: %v", err)
+		m.n.problems.Add("name: %v", err)
 	}
 	for _, o := range opts {
 		if o != nil {
@@ -96,7 +96,7 @@ func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T]
 		}
 	}
 	if m.n.codec != nil || m.n.hops != nil {
-		m.n.problems.add("Codec and Migrate are for tables; a model has MigrateModel")
+		m.n.problems.Add("Codec and Migrate are for tables; a model has MigrateModel")
 	}
 	var err error
 	if fresh == nil {
@@ -105,7 +105,7 @@ func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T]
 		m.model, err = m.make()
 	}
 	if err != nil {
-		m.n.problems.add("model: %v", err)
+		m.n.problems.Add("model: %v", err)
 		m.fresh = func() (zero T) { return zero }
 	}
 	m.target = m.model
@@ -122,10 +122,10 @@ func NewModel[T any](name string, fresh func() T, opts ...TableOption) *Model[T]
 	m.n.migrations = make(map[uint64]migration)
 	for from, fn := range m.n.modelHops {
 		if from >= m.n.version {
-			m.n.problems.add("migration from version %d to %d", from, m.n.version)
+			m.n.problems.Add("migration from version %d to %d", from, m.n.version)
 		}
 		if (fn != nil) != snapshots {
-			m.n.problems.add("migration from version %d: a model with Snapshot and Restore needs a function, one without takes nil", from)
+			m.n.problems.Add("migration from version %d: a model with Snapshot and Restore needs a function, one without takes nil", from)
 		}
 		m.n.migrations[from] = fn
 	}
@@ -157,7 +157,7 @@ func MigrateModel(from uint64, fn func(old io.Reader, present io.Writer) error) 
 			n.modelHops = make(map[uint64]migrateBytes)
 		}
 		if _, double := n.modelHops[from]; double {
-			n.problems.add("two migrations from version %d", from)
+			n.problems.Add("two migrations from version %d", from)
 		}
 		n.modelHops[from] = fn
 	})

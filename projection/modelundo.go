@@ -32,7 +32,7 @@ func (m *Model[T]) policies() {
 		return
 	}
 	if m.undoer == nil {
-		m.n.problems.add("OnFailure is for tables, and for models with Snapshot, Restore, Commit and Rollback (Undoer): this one can't undo what a handler did before it failed")
+		m.n.problems.Add("OnFailure is for tables, and for models with Snapshot, Restore, Commit and Rollback (Undoer): this one can't undo what a handler did before it failed")
 		return
 	}
 	if f.validate(&m.n.problems); f.keeps() {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -49,7 +50,7 @@ type node struct {
 	// feeds are those that the node handles events of; from the start on also
 	// those behind the tables that it reads.
 	feeds    map[string]*eventlog.Feed
-	problems problems
+	problems problem.List
 	started  bool
 	late     func(problem string)
 	unit     *unit
@@ -154,24 +155,24 @@ func (n *node) at() timeframe.Timeframe {
 
 // begin checks a node for its start and marks it as started. Where it was
 // before, it says no and changes nothing: another runtime may be running it.
-func (n *node) begin(log *eventlog.Log, late func(string), p *problems) bool {
+func (n *node) begin(log *eventlog.Log, late func(string), p *problem.List) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, s := range n.problems {
-		p.add("%q: %s", n.name, s)
+		p.Add("%q: %s", n.name, s)
 	}
 	if n.started {
-		p.add("%q was started before: make a new one for each start", n.name)
+		p.Add("%q was started before: make a new one for each start", n.name)
 		return false
 	}
 	if len(n.handlers) == 0 && len(n.ups) == 0 {
-		p.add("%q has no handler, so it would do nothing: add one with On or OnChange", n.name)
+		p.Add("%q has no handler, so it would do nothing: add one with On or OnChange", n.name)
 	}
 	n.validDerived(p)
 	n.validFailures(p)
 	for _, f := range n.feeds {
 		if log != nil && f.Log() != log { // nil: a Rehearsal
-			p.add("%q reads feed %q of another log", n.name, f.Name())
+			p.Add("%q reads feed %q of another log", n.name, f.Name())
 		}
 	}
 	if b, ok := n.state.(bounded); ok && log != nil {
@@ -184,15 +185,15 @@ func (n *node) begin(log *eventlog.Log, late func(string), p *problems) bool {
 }
 
 // validDerived checks what Derived and Unsaved promise.
-func (n *node) validDerived(p *problems) {
+func (n *node) validDerived(p *problem.List) {
 	switch {
 	case n.unsaved && !n.derived:
-		p.add("%q is Unsaved, and not Derived: nothing but a replay could build it", n.name)
+		p.Add("%q is Unsaved, and not Derived: nothing but a replay could build it", n.name)
 	case !n.derived:
 	case len(n.handlers) > 0:
-		p.add("%q is Derived, and handles events: these aren't there any more when it is built from rows", n.name)
+		p.Add("%q is Derived, and handles events: these aren't there any more when it is built from rows", n.name)
 	case slices.ContainsFunc(n.ups, func(e *edge) bool { return e.kind == readsState }):
-		p.add("%q is Derived, and reads the state of %q by Reads: it wouldn't be told when that changes; use OnChange", n.name, n.reads(readsState))
+		p.Add("%q is Derived, and reads the state of %q by Reads: it wouldn't be told when that changes; use OnChange", n.name, n.reads(readsState))
 	}
 }
 
@@ -214,7 +215,7 @@ func (n *node) problem(format string, a ...any) {
 }
 
 func (n *node) problemLocked(format string, a ...any) {
-	n.problems.add(format, a...)
+	n.problems.Add(format, a...)
 	if n.late != nil {
 		n.late(fmt.Sprintf(format, a...))
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/snapshot"
 )
 
@@ -15,14 +16,14 @@ type deleter interface {
 }
 
 // checkReplay checks Config.Replay.
-func (rt *Runtime) checkReplay(names map[string]bool, p *problems) {
+func (rt *Runtime) checkReplay(names map[string]bool, p *problem.List) {
 	for _, name := range rt.cfg.Replay {
 		if !names[name] {
-			p.add("Replay: no unit is called %q", name)
+			p.Add("Replay: no unit is called %q", name)
 		}
 	}
 	if _, ok := rt.cfg.Store.(deleter); !ok && len(rt.cfg.Replay) > 0 && !rt.cfg.NoSnapshots {
-		p.add("Replay: the Store has no Delete(ctx, unit) error, by which snapshots are removed")
+		p.Add("Replay: the Store has no Delete(ctx, unit) error, by which snapshots are removed")
 	}
 }
 

@@ -6,19 +6,20 @@ import (
 	"fmt"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/snapshot"
 )
 
 // validate reports what is wrong with the configuration alone.
 func (c *Config) validate() error {
-	var p problems
+	var p problem.List
 	if !c.Unverifiable.valid() {
-		p.add("Unverifiable %d: TrustTrimmed, TrustNone or TrustUnverified", c.Unverifiable)
+		p.Add("Unverifiable %d: TrustTrimmed, TrustNone or TrustUnverified", c.Unverifiable)
 	}
 	if s := &c.Snapshots; c.Store != nil && (s.Keep != 0 || s.KeepFor != 0 || s.KeepBytes != 0) {
-		p.add("Snapshots.Keep, KeepFor and KeepBytes are of the default store: give them to yours (snapshot.Options)")
+		p.Add("Snapshots.Keep, KeepFor and KeepBytes are of the default store: give them to yours (snapshot.Options)")
 	}
-	return p.err()
+	return p.Err("projection", ErrInvalid)
 }
 
 // openStore opens the default store, which retains what the policy says.

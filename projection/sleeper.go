@@ -3,6 +3,7 @@ package projection
 import (
 	"context"
 	"fmt"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"slices"
 	"time"
 )
@@ -19,7 +20,7 @@ import (
 
 // sleepers finds the Lazy tables that no table needs which isn't, beside such
 // tables, and refuses those that can't be filled from rows.
-func (c *component) sleepers(p *problems) (out []*node) {
+func (c *component) sleepers(p *problem.List) (out []*node) {
 	var eager *node
 	needed := make(map[*node]bool)
 	for _, n := range slices.Backward(c.nodes) { // who reads comes first
@@ -43,9 +44,9 @@ func (c *component) sleepers(p *problems) (out []*node) {
 			n.unsaved = true
 			out = append(out, n)
 		case len(n.ups) == 0:
-			p.add("%q is Lazy, and in one unit with %q, which isn't, and which doesn't need it: give it to Start by itself, and not in a NewUnit or to a table that isn't Lazy", n.name, eager.name)
+			p.Add("%q is Lazy, and in one unit with %q, which isn't, and which doesn't need it: give it to Start by itself, and not in a NewUnit or to a table that isn't Lazy", n.name, eager.name)
 		default:
-			p.add("%q is Lazy, and not Derived, and in one unit with %q, which isn't Lazy: while it slept, it would miss what it can't find out from rows; where it is a function of the rows that it reads, make it Derived, else make all tables that it reads Lazy", n.name, eager.name)
+			p.Add("%q is Lazy, and not Derived, and in one unit with %q, which isn't Lazy: while it slept, it would miss what it can't find out from rows; where it is a function of the rows that it reads, make it Derived, else make all tables that it reads Lazy", n.name, eager.name)
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
+	"github.com/tidemark-es/tidemark/internal/problem"
 )
 
 // BenchmarkStep is what a commit of one event costs beyond reading it, by the
@@ -42,7 +43,7 @@ func BenchmarkStep(b *testing.B) {
 					last = Map(fmt.Sprint("copy-", i), last, func(_ string, a account) account { return a })
 					parts = append(parts, part{last.Name(), []*node{last.n}})
 				}
-				var p problems
+				var p problem.List
 				c := link(parts, &p)
 				c[0].connect()
 				for _, n := range c[0].nodes {

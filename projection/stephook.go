@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/internal/stephook"
 )
 
@@ -16,9 +17,9 @@ func applyFromMemory(projection any, feed *eventlog.Feed, commits []eventlog.Com
 		return fmt.Errorf("%T is no projection", projection)
 	}
 	name, nodes := p.projections()
-	var problems problems
+	var problems problem.List
 	components := link([]part{{name, nodes}}, &problems)
-	if err := problems.err(); err != nil {
+	if err := problems.Err("projection", ErrInvalid); err != nil {
 		return err
 	}
 	components[0].connect()

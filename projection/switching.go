@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/problem"
 )
 
 const (
@@ -41,11 +42,11 @@ type switched interface{ switched() *switching }
 
 func newSwitching(blue, green Projection) *switching {
 	s := &switching{every: 5 * time.Second}
-	var p problems
+	var p problem.List
 	for i, pr := range []Projection{blue, green} {
 		name, nodes := pr.projections()
 		if !single(nodes) {
-			p.add("a BlueGreen of unit %q: it takes single projections", name)
+			p.Add("a BlueGreen of unit %q: it takes single projections", name)
 			nodes = []*node{{name: name, started: true}} // Start isn't reached
 		}
 		s.nodes[i], s.parts[i] = nodes[0], nodes
@@ -54,11 +55,11 @@ func newSwitching(blue, green Projection) *switching {
 	s.name = b.name
 	switch {
 	case b == g:
-		p.add("the same projection twice")
+		p.Add("the same projection twice")
 	case b.name != g.name:
-		p.add("two versions of one projection have one name; the other is %q", g.name)
+		p.Add("two versions of one projection have one name; the other is %q", g.name)
 	case b.version == g.version:
-		p.add("both have version %d", b.version)
+		p.Add("both have version %d", b.version)
 	}
 	b.problems = append(b.problems, p...)
 	return s

@@ -147,7 +147,7 @@ func Version(v uint64) TableOption {
 func Codec(c eventlog.Codec) TableOption {
 	return tableOption(func(n *node) {
 		if c == nil {
-			n.problems.add("a nil codec")
+			n.problems.Add("a nil codec")
 			return
 		}
 		n.codec = c
@@ -173,10 +173,10 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 		reset:    true,
 	}
 	if err := timeframe.ValidName(name); err != nil {
-		t.n.problems.add("name: %v", err)
+		t.n.problems.Add("name: %v", err)
 	}
 	for _, p := range storable.CheckKey(reflect.TypeFor[K]()).Problems {
-		t.n.problems.add("keys: %s", p)
+		t.n.problems.Add("keys: %s", p)
 	}
 	t.keys = newKeyCodec[K]()
 	for _, o := range opts {
@@ -186,7 +186,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	}
 	if !t.n.unsaved {
 		for _, p := range storable.Check(reflect.TypeFor[V](), storable.RulesOf(t.n.codec)).Problems {
-			t.n.problems.add("values: %s", p)
+			t.n.problems.Add("values: %s", p)
 		}
 	}
 	if t.n.failures.validate(&t.n.problems); t.n.failures.keeps() {
@@ -200,7 +200,7 @@ func NewTable[K comparable, V any](name string, opts ...TableOption) *Table[K, V
 	t.utc = utc.Of(reflect.TypeFor[V]())
 	var err error
 	if t.equal, err = equalOf(t.n.equal, t.values); err != nil {
-		t.n.problems.add("%v", err)
+		t.n.problems.Add("%v", err)
 	}
 	return t
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/snapshot"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -72,7 +73,7 @@ func (rt *Runtime) paired(n *node) bool {
 }
 
 // apart makes two parts of a pair of versions.
-func (rt *Runtime) apart(pt part, names map[string]bool, p *problems) []part {
+func (rt *Runtime) apart(pt part, names map[string]bool, p *problem.List) []part {
 	at := slices.IndexFunc(pt.nodes, rt.paired)
 	if at < 1 {
 		return []part{pt}
@@ -80,12 +81,12 @@ func (rt *Runtime) apart(pt part, names map[string]bool, p *problems) []part {
 	green := pt.nodes[at]
 	name := besideName(pt.name, green.version)
 	if names[name] {
-		p.add("two units are called %q", name)
+		p.Add("two units are called %q", name)
 	}
 	names[name] = true
 	for _, name := range []string{name, servingUnit(pt.name)} {
 		if err := timeframe.ValidName(name); err != nil {
-			p.add("the name of a BlueGreen gets an addition: %v", err)
+			p.Add("the name of a BlueGreen gets an addition: %v", err)
 		}
 	}
 	return []part{{name: pt.name, nodes: pt.nodes[:at]}, {name: name, nodes: pt.nodes[at:]}}
@@ -93,10 +94,10 @@ func (rt *Runtime) apart(pt part, names map[string]bool, p *problems) []part {
 
 // checkPairs refuses versions that read tables, or are read: those would have
 // to be there twice too.
-func (rt *Runtime) checkPairs(parts []part, p *problems) {
+func (rt *Runtime) checkPairs(parts []part, p *problem.List) {
 	for _, s := range rt.pairs {
 		if s.nodes[blueSide].lazy != nil || s.nodes[greenSide].lazy != nil {
-			p.add("%q: a version of a BlueGreen can't be Lazy", s.name)
+			p.Add("%q: a version of a BlueGreen can't be Lazy", s.name)
 		}
 		for _, pt := range parts {
 			for _, n := range pt.nodes {
@@ -106,7 +107,7 @@ func (rt *Runtime) checkPairs(parts []part, p *problems) {
 						continue // what it has set aside
 					}
 					if from := slices.Contains(s.nodes[:], e.from); from || mine {
-						p.add("%q reads %q: a BlueGreen is of projections that read feeds, and that no other reads; raise the version of the table alone, and its readers are told what that changed", n.name, e.from.name)
+						p.Add("%q reads %q: a BlueGreen is of projections that read feeds, and that no other reads; raise the version of the table alone, and its readers are told what that changed", n.name, e.from.name)
 					}
 				}
 			}

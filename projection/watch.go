@@ -53,7 +53,7 @@ func Since(at timeframe.Timeframe) WatchOption {
 func History(changes int) TableOption {
 	return tableOption(func(n *node) {
 		if changes < 1 {
-			n.problems.add("a History of %d changes", changes)
+			n.problems.Add("a History of %d changes", changes)
 			return
 		}
 		n.history = changes

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"bytes"
 
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -71,41 +72,41 @@ type Change struct {
 // validate reports all that is wrong with the cut and with how it relates to
 // the base, which may be nil.
 func (c Cut) validate(base *Manifest) error {
-	var p problems
-	p.check(c.Tag.Validate())
+	var p problem.List
+	p.Check(c.Tag.Validate())
 	if len(c.Members) == 0 {
-		p.add("no members")
+		p.Add("no members")
 	}
 	seen := make(map[string]bool, len(c.Members))
 	for i := range c.Members {
 		m := &c.Members[i]
 		if seen[m.Name] {
-			p.add("member %q is given more than once", m.Name)
+			p.Add("member %q is given more than once", m.Name)
 		}
 		seen[m.Name] = true
 		m.validate(&p, c.Tag.At, base)
 	}
-	return p.err("cut")
+	return invalid("cut", p)
 }
 
-func (m *Member) validate(p *problems, tag timeframe.Timeframe, base *Manifest) {
+func (m *Member) validate(p *problem.List, tag timeframe.Timeframe, base *Manifest) {
 	if err := timeframe.ValidName(m.Name); err != nil {
-		p.add("member: %w", err)
+		p.Add("member: %w", err)
 		return
 	}
 	old, had := base.Member(m.Name)
 	at := m.At
 	if m.Kept {
 		if !had {
-			p.add("member %q is to be kept, and the base doesn't have it", m.Name)
+			p.Add("member %q is to be kept, and the base doesn't have it", m.Name)
 		}
 		if m.Reset || len(m.Changes) > 0 {
-			p.add("member %q is to be kept, and can't be reset or changed as well", m.Name)
+			p.Add("member %q is to be kept, and can't be reset or changed as well", m.Name)
 		}
 		at = old.At
 	}
 	if !tag.Covers(at) {
-		p.add("member %q is at %s, which the tag %s doesn't cover", m.Name, at, tag)
+		p.Add("member %q is at %s, which the tag %s doesn't cover", m.Name, at, tag)
 	}
 	if m.Kept {
 		return
@@ -114,34 +115,34 @@ func (m *Member) validate(p *problems, tag timeframe.Timeframe, base *Manifest) 
 		m.follows(p, old)
 	}
 	if len(m.Meaning) > maxText || len(m.Codec) > maxText {
-		p.add("member %q: meaning and codec may have %d bytes", m.Name, maxText)
+		p.Add("member %q: meaning and codec may have %d bytes", m.Name, maxText)
 	}
 	if n := len(m.Digest); n != 0 && (n < minDigest || n > maxDigest) {
-		p.add("member %q: a digest of %d bytes; %d to %d are allowed", m.Name, n, minDigest, maxDigest)
+		p.Add("member %q: a digest of %d bytes; %d to %d are allowed", m.Name, n, minDigest, maxDigest)
 	}
 	m.sorted(p)
 }
 
 // follows checks that the changes can stand on top of what the base has.
-func (m *Member) follows(p *problems, old MemberState) {
+func (m *Member) follows(p *problem.List, old MemberState) {
 	if m.Version != old.Version || m.Meaning != old.Meaning || m.Codec != old.Codec {
-		p.add("member %q: version, meaning or codec differ from the base's, so it needs Reset", m.Name)
+		p.Add("member %q: version, meaning or codec differ from the base's, so it needs Reset", m.Name)
 	}
 	if !m.At.Covers(old.At) {
-		p.add("member %q at %s is behind the base's %s, so it needs Reset", m.Name, m.At, old.At)
+		p.Add("member %q at %s is behind the base's %s, so it needs Reset", m.Name, m.At, old.At)
 	}
 }
 
 // sorted checks the changes, and stops at the first problem of a kind: there
 // could be millions.
-func (m *Member) sorted(p *problems) {
+func (m *Member) sorted(p *problem.List) {
 	for i, c := range m.Changes {
 		if len(c.Key) > MaxKey || len(c.Value) > MaxValue {
-			p.add("member %q, change %d: key of %d or value of %d bytes is too large", m.Name, i, len(c.Key), len(c.Value))
+			p.Add("member %q, change %d: key of %d or value of %d bytes is too large", m.Name, i, len(c.Key), len(c.Value))
 			return
 		}
 		if i > 0 && bytes.Compare(m.Changes[i-1].Key, c.Key) >= 0 {
-			p.add("member %q, change %d: keys don't ascend strictly", m.Name, i)
+			p.Add("member %q, change %d: keys don't ascend strictly", m.Name, i)
 			return
 		}
 	}

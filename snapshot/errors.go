@@ -3,6 +3,7 @@ package snapshot
 import (
 	"errors"
 	"fmt"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"strings"
 )
 
@@ -167,19 +168,8 @@ func causes(class, cause error) []error {
 	return []error{class, cause}
 }
 
-// problems gathers what is wrong with one argument.
-type problems []error
-
-func (p *problems) add(format string, args ...any) { *p = append(*p, fmt.Errorf(format, args...)) }
-
-// check takes in err unless it is nil.
-func (p *problems) check(err error) {
-	if err != nil {
-		*p = append(*p, err)
-	}
-}
-
-func (p problems) err(what string) error {
+// invalid is nil where there are no problems, else an *InvalidError.
+func invalid(what string, p problem.List) error {
 	if len(p) == 0 {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -121,30 +122,30 @@ func (o Options) most() int {
 
 // validate reports all problems at once.
 func (o Options) validate() error {
-	var p problems
+	var p problem.List
 	if err := timeframe.ValidName(o.App); err != nil {
-		p.add("App: %w", err)
+		p.Add("App: %w", err)
 	}
 	if o.Conn == nil && o.JetStream == nil {
-		p.check(errors.New("one of Conn and JetStream is required"))
+		p.Check(errors.New("one of Conn and JetStream is required"))
 	}
-	p.within("Replicas", o.Replicas, 0, 5)
+	within(&p, "Replicas", o.Replicas, 0, 5)
 	if o.Keep != 0 {
-		p.within("Keep", o.Keep, 2, maxKeep)
+		within(&p, "Keep", o.Keep, 2, maxKeep)
 	}
 	if o.KeepBytes > 0 && o.KeepFor == 0 {
-		p.add("KeepBytes %d bounds what KeepFor retains: set that too", o.KeepBytes)
+		p.Add("KeepBytes %d bounds what KeepFor retains: set that too", o.KeepBytes)
 	}
 	if o.Grace < 0 || o.Timeout < 0 || o.KeepFor < 0 {
-		p.add("Grace, Timeout and KeepFor can't be negative")
+		p.Add("Grace, Timeout and KeepFor can't be negative")
 	}
 	o.validateChunkSize(&p)
-	return p.err("options")
+	return invalid("options", p)
 }
 
-func (o Options) validateChunkSize(p *problems) {
+func (o Options) validateChunkSize(p *problem.List) {
 	if o.ChunkSize != 0 && o.ChunkSize < minChunkSize {
-		p.add("ChunkSize %d: at least %d", o.ChunkSize, minChunkSize)
+		p.Add("ChunkSize %d: at least %d", o.ChunkSize, minChunkSize)
 	}
 	conn := o.Conn
 	if conn == nil && o.JetStream != nil {
@@ -156,14 +157,14 @@ func (o Options) validateChunkSize(p *problems) {
 	o.Conn = conn
 	switch room := o.room(); {
 	case room < minChunkSize:
-		p.add("the server's max_payload is %d bytes, and snapshots need %d: raise it", o.Conn.MaxPayload(), headerRoom+minChunkSize)
+		p.Add("the server's max_payload is %d bytes, and snapshots need %d: raise it", o.Conn.MaxPayload(), headerRoom+minChunkSize)
 	case o.ChunkSize > room:
-		p.add("ChunkSize: %d is more than the %d that the server's max_payload leaves", o.ChunkSize, room)
+		p.Add("ChunkSize: %d is more than the %d that the server's max_payload leaves", o.ChunkSize, room)
 	}
 }
 
-func (p *problems) within(name string, got, low, high int) {
+func within(p *problem.List, name string, got, low, high int) {
 	if got < low || got > high {
-		p.add("%s %d: %d to %d", name, got, low, high)
+		p.Add("%s %d: %d to %d", name, got, low, high)
 	}
 }

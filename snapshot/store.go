@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tidemark-es/tidemark/internal/kv"
+	"github.com/tidemark-es/tidemark/internal/problem"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
@@ -70,23 +71,23 @@ func openBucket(ctx context.Context, opts Options) (natsBucket, error) {
 
 // checkBucket refuses settings that would lose entries, or refuse ours.
 func checkBucket(c jetstream.StreamConfig, chunkSize int) error {
-	var p problems
+	var p problem.List
 	if c.MaxAge > 0 {
-		p.add("its entries expire after %s", c.MaxAge)
+		p.Add("its entries expire after %s", c.MaxAge)
 	}
 	if c.Discard == jetstream.DiscardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0) {
-		p.add("it discards old entries at %d messages or %d bytes", c.MaxMsgs, c.MaxBytes)
+		p.Add("it discards old entries at %d messages or %d bytes", c.MaxMsgs, c.MaxBytes)
 	}
 	if c.MaxMsgSize > 0 && int(c.MaxMsgSize) < chunkSize+headerRoom {
-		p.add("its values may have %d bytes, chunks of %d need %d", c.MaxMsgSize, chunkSize, chunkSize+headerRoom)
+		p.Add("its values may have %d bytes, chunks of %d need %d", c.MaxMsgSize, chunkSize, chunkSize+headerRoom)
 	}
 	if c.Mirror != nil || c.Sealed {
-		p.add("it can't be written: it is a mirror, or sealed")
+		p.Add("it can't be written: it is a mirror, or sealed")
 	}
 	if c.Retention != jetstream.LimitsPolicy {
-		p.add("its retention is %s", c.Retention)
+		p.Add("its retention is %s", c.Retention)
 	}
-	return p.err("bucket " + c.Name)
+	return invalid("bucket "+c.Name, p)
 }
 
 // Units returns the names of all units that have a head or a manifest, sorted.
