@@ -2,9 +2,12 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rs/zerolog"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
@@ -13,8 +16,9 @@ import (
 // A backup names its server, and a restore on an older one says so.
 func TestRestoreOnAnOlderServer(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "saved")
+	lines := new(logtest.Lines)
 	open := func() *eventlog.Log {
-		log, err := eventlog.Open(logtest.Context(t), eventlog.Options{App: "versions", Memory: true})
+		log, err := eventlog.Open(logtest.Context(t), eventlog.Options{App: "versions", Memory: true, Logger: zerolog.New(lines)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,12 +43,26 @@ func TestRestoreOnAnOlderServer(t *testing.T) {
 	if m := restore(); len(m.Notes) > 0 {
 		t.Errorf("on the same server: %v", m.Notes)
 	}
+	const told = "restored on an older server"
+	if n := lines.Count(told); n != 0 {
+		t.Errorf("logged %d times on the same server", n)
+	}
 	m.Server = "2.99.1"
 	if err := m.write(dir); err != nil {
 		t.Fatal(err)
 	}
 	if m := restore(); len(m.Notes) != 1 || !strings.Contains(m.Notes[0], `nats-server "2.99.1"`) {
 		t.Errorf("on an older server: %v", m.Notes)
+	}
+	if n := lines.Count(`"level":"warn"`, told, `"backup":"2.99.1"`); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, lines)
+	}
+	full := open() // so that the restore fails
+	if _, err := full.Feed(t.Context(), "accounts"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), full, dir); !errors.Is(err, ErrNotEmpty) || !strings.Contains(err.Error(), `nats-server "2.99.1"`) {
+		t.Errorf("a restore that fails: %v", err)
 	}
 	for _, c := range []struct {
 		saved, now string

@@ -85,12 +85,23 @@ func TestDamagedHeads(t *testing.T) {
 					t.Errorf("bit %d: the identity is at %d (%v), %v", bit, at.Seq, ok, err)
 				}
 			},
+			func() {
+				_, err := f.AppendTransaction(ctx, eventlog.Transaction{
+					Drafts: []eventlog.Draft{{Key: "guarded", Events: []any{deposited{1}}}}, Guards: []eventlog.Guard{{Tag: "red", After: last}},
+				})
+				if !refused(err) {
+					t.Errorf("bit %d: a guard: %v", bit, err)
+				}
+			},
 		}
 		for n := range ask { // each of them comes first once
 			ask[(i+n)%len(ask)]()
 		}
 		if err := f.Check(ctx); !refused(err) {
 			t.Errorf("bit %d: check: %v", bit, err)
+		}
+		if err := f.Log().Healthy(ctx); !refused(err) {
+			t.Errorf("bit %d: healthy: %v", bit, err)
 		}
 		closeLog(t, f.Log())
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/internal/gaps"
 	"pgregory.net/rapid"
@@ -257,6 +258,46 @@ func TestEraseDiesAtEachStep(t *testing.T) {
 				t.Errorf("observed %+v, %v", o, err)
 			}
 		})
+	}
+}
+
+// The writes of Erase itself, in their order: what is purged was registered
+// before, as pending, and is settled after that.
+func TestEraseRegistersFirst(t *testing.T) {
+	f := openNotes(t, t.TempDir())
+	fill(t, f, 12, 3)
+	sub, err := f.log.nc.SubscribeSync(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := another(t, f).Erase(t.Context(), Note{Reason: "Art. 17", By: "dpo"}, "k1", 8); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	if err := f.log.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var writes []string
+	for {
+		m, err := sub.NextMsg(time.Second)
+		if errors.Is(err, nats.ErrTimeout) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case strings.HasSuffix(m.Subject, ".gaps") && strings.HasPrefix(m.Subject, "$KV."):
+			r, err := gaps.Decode(m.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writes = append(writes, fmt.Sprint("register pending=", r.Entries[0].Pending))
+		case m.Subject == "$JS.API.STREAM.PURGE."+f.stream:
+			writes = append(writes, "purge")
+		}
+	}
+	if want := []string{"register pending=true", "purge", "register pending=false"}; !slices.Equal(writes, want) {
+		t.Errorf("it writes %q, want %q", writes, want)
 	}
 }
 

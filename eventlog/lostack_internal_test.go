@@ -168,6 +168,7 @@ func TestParseAck(t *testing.T) {
 		{`{"stream":"s"`, ackRetry, 0},
 		{`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"s","seq":0}`, ackConflict, 0},
 		{`{"error":{"code":400,"err_code":10164,"description":"wrong last sequence"},"stream":"s","seq":0}`, ackInFlight, 0},
+		{`{"error":{"code":409,"err_code":10158,"description":"duplicate message id is in process"},"stream":"s","seq":0}`, ackRetry, 0},
 		{`{"error":{"code":503,"err_code":10008,"description":"unavailable"},"stream":"s","seq":0}`, ackRetry, 0},
 		{`{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"s","seq":0}`, ackRefused, 0},
 		{`{"error":{"code":400,"err_code":10109,"description":"sealed"},"stream":"s","seq":0}`, ackRefused, 0},

@@ -11,8 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// deafToBatches makes a feed's batcher miss the first answers to commits.
-func deafToBatches(t *testing.T, f *Feed, lost int64) {
+// deafToBatches makes a feed's batcher miss the first answers to commits; missed
+// says whether it has missed them all.
+func deafToBatches(t *testing.T, f *Feed, lost int64) (missed func() bool) {
 	t.Helper()
 	if err := f.batches.sub.Unsubscribe(); err != nil {
 		t.Fatal(err)
@@ -28,6 +29,7 @@ func deafToBatches(t *testing.T, f *Feed, lost int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return func() bool { return left.Load() <= 0 }
 }
 
 // A transaction whose acknowledgement is lost is sent again, is in the log
@@ -58,13 +60,19 @@ func TestLostBatchAcknowledgement(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			deafToBatches(t, f, 1)
+			missed := deafToBatches(t, f, 1)
 			event := []any{goldenOpened{"Ada"}}
 			at, err := f.AppendTransaction(ctx, Transaction{ID: c.id, Guards: c.guards, Drafts: []Draft{
 				{Key: "a", Expect: c.expect, Events: event, Tags: c.tags}, {Key: "b", Expect: ExpectNew, Events: event},
 			}})
 			if err != nil || len(at) != 2 || at[0].Seq != uint64(c.before+1) || at[1].Seq != uint64(c.before+2) {
 				t.Fatalf("got %v, %v", at, err)
+			}
+			if !missed() {
+				t.Error("no answer was lost: this test shows nothing")
+			}
+			if st, err := f.State(ctx); err != nil || c.tags == nil && c.guards == nil && st.Messages != uint64(c.before+2) {
+				t.Errorf("the log has %d messages, %v", st.Messages, err)
 			}
 			head, ok, err := f.Head(ctx, "b")
 			if m := f.Metrics(); err != nil || !ok || head.Seq != at[1].Seq || m.Retries > 1 || m.Conflicts+m.Ambiguous+m.Refused != 0 {

@@ -103,6 +103,11 @@ func TestDirectoryInUse(t *testing.T) {
 		put(t, f, "k", 1)
 		_, err = eventlog.Open(t.Context(), o)
 		wantErr(t, err, eventlog.ErrInUse, o.Dir)
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childVariable+"=open "+o.Dir)
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), eventlog.ErrInUse.Error()) {
+			t.Errorf("another process: %v: %s", err, out)
+		}
 		if err := log.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -1,12 +1,15 @@
 package eventlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
+	"github.com/rs/zerolog"
 	"github.com/tidemark-es/tidemark/internal/highwater"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
@@ -114,11 +117,25 @@ func TestShortfallInsideTheWindow(t *testing.T) {
 	if _, err := store.save(t.Context(), "acc", data, 0); err != nil {
 		t.Fatal(err)
 	}
-	_, f = markedFeed(t, dir)
+	var lines bytes.Buffer
+	log, err = Open(t.Context(), Options{App: "bank", Dir: dir, Logger: zerolog.New(zerolog.SyncWriter(&lines)).Level(zerolog.WarnLevel)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if f, err = log.Feed(t.Context(), "acc", Type[int]("n")); err != nil {
+		t.Fatal(err)
+	}
 	if f.Lost() != nil || f.Metrics().Short != 4 {
 		t.Errorf("%v, %+v", f.Lost(), f.Metrics())
 	}
 	appendN(t, f, 1)
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(lines.String(), `"feed":"acc","messages":4,"message":"eventlog: the log was not closed, and lost what was acknowledged last`); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, &lines)
+	}
 }
 
 // A mark is written where the log has moved, and only there; what only the

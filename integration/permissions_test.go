@@ -193,7 +193,10 @@ func (h *permitTest) end() {
 		h.Error(err)
 	}
 	for line := range strings.Lines(h.out.String()) {
-		if strings.Contains(strings.ToLower(line), "permission") && !slices.Contains(bare, h.user) {
+		// Who may not save isn't registered as a dependant either; whether that is
+		// tried before the runtime is closed is chance.
+		unregistered := h.user == "project" && strings.Contains(line, "KV_"+h.app+"_dependants")
+		if strings.Contains(strings.ToLower(line), "permission") && !unregistered && !slices.Contains(bare, h.user) {
 			h.Errorf("%s: %s", h.user, line)
 		}
 	}

@@ -85,6 +85,7 @@ var Roles = []Role{
 			"$JS.API.STREAM.PURGE.KV_<app>_snapshots", "$JS.API.CONSUMER.CREATE.KV_<app>_snapshots.>", "$JS.API.CONSUMER.DELETE.KV_<app>_snapshots.*",
 			"$JS.FC.KV_<app>_snapshots.>", "$KV.<app>_snapshots.>",
 		}, bucket("leases", true), bucket("dependants", true)),
+		Without: "a projection follows and serves, saves nothing, and who trims doesn't know of it",
 	},
 	{
 		Name: "copy", Who: "to keep a second copy of the register of dependants",
