@@ -3,6 +3,9 @@ package command_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -190,6 +193,10 @@ func TestCommandWithIDIsCarriedOutOnce(t *testing.T) {
 func TestPanicIsContained(t *testing.T) {
 	b := openBank(t, logtest.Fresh(t))
 	_, err := b.accounts.Do(logtest.Context(t), "ada", func(int64) ([]any, error) { panic(errTooPoor) })
+	_, _, line, _ := runtime.Caller(0)
+	if at := fmt.Sprintf("decider_test.go:%d", line-1); err == nil || !strings.Contains(err.Error(), at) {
+		t.Errorf("it doesn't say %s: %v", at, err)
+	}
 	p, ok := errors.AsType[*command.PanicError](err)
 	if !ok || !errors.Is(err, errTooPoor) || p.Stack == "" || errors.Is(err, command.ErrRejected) || errors.Is(err, command.ErrConflict) {
 		t.Errorf("got %v", err)

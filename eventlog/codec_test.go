@@ -190,7 +190,7 @@ func TestCodecPanics(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = f.Append(ctx, "k", eventlog.ExpectAny, bomb{"encoding"})
-	wantErr(t, err, eventlog.ErrInvalidType, "boom at encoding")
+	wantErr(t, err, eventlog.ErrInvalidType, "boom at encoding", "codec_test.go:")
 	for _, when := range []string{"decoding", "never"} {
 		if _, err := f.Append(ctx, "k", eventlog.ExpectAny, bomb{when}); err != nil {
 			t.Fatal(err)
@@ -208,7 +208,7 @@ func TestCodecPanics(t *testing.T) {
 			}
 			continue
 		}
-		wantErr(t, err, eventlog.ErrCorrupt, "boom at decoding", "f@1")
+		wantErr(t, err, eventlog.ErrCorrupt, "boom at decoding", "f@1", "codec_test.go:")
 		wantErr(t, derr, eventlog.ErrCorrupt, "boom at decoding")
 	}
 	if _, err := (eventlog.Event{}).Value(); !errors.Is(err, eventlog.ErrInvalid) {

@@ -144,3 +144,54 @@ func TestCompactOfAnotherLog(t *testing.T) {
 		})
 	}
 }
+
+// otherDigests says of the newest snapshots of a unit that their state has
+// another digest than the one that is stored.
+type otherDigests struct {
+	*snapshot.Store
+	newest int // so many
+}
+
+func (s *otherDigests) Candidates(ctx context.Context, unit string) ([]snapshot.Candidate, error) {
+	found, err := s.Store.Candidates(ctx, unit)
+	for i, c := range found {
+		if i < s.newest && c.Manifest != nil {
+			m := *c.Manifest
+			m.Members = slices.Clone(m.Members)
+			for k := range m.Members {
+				m.Members[k].Digest = slices.Clone(m.Members[k].Digest)
+				m.Members[k].Digest[31] ^= 1
+			}
+			found[i].Manifest = &m
+		}
+	}
+	return found, err
+}
+
+// R3.4: a snapshot whose state isn't the one that its manifest says is passed
+// over, with the reason, for an older one, and where all are so, for a replay.
+func TestOtherDigestIsPassedOver(t *testing.T) {
+	ctx := logtest.Context(t)
+	b := openBank(t, logtest.Options(t))
+	for range 2 {
+		saved(t, b, 10)
+	}
+	s := &otherDigests{Store: must(snapshot.Open(ctx, snapshot.Options{App: b.log.App(), JetStream: b.log.JetStream()}))(t)}
+	for newest, want := range []struct {
+		source projection.Source
+		from   uint64
+	}{{projection.FromSnapshot, 20}, {projection.FromSnapshot, 10}, {projection.FromReplay, 0}} {
+		s.newest = newest
+		balances := b.balances(projection.Version(1))
+		rt := b.start(t, projection.Config{Store: s, Snapshots: projection.Policy{NotOnClose: true}}, balances)
+		r := status(t, rt, "balances").Recovery
+		from, _ := r.From.Get("accounts")
+		if r.Source != want.source || from != want.from || len(r.Skipped) != newest || newest > 0 && !strings.Contains(r.Skipped[0], "digest") {
+			t.Errorf("%d are other ones: %+v", newest, r)
+		}
+		equal(t, "state", balances, map[string]int64{"k0": 8, "k1": 6, "k2": 6})
+		if err := rt.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -166,14 +166,17 @@ func TestDivergenceFoundByItself(t *testing.T) {
 	cfg := projection.Config{Snapshots: projection.Policy{Events: 1, MinInterval: time.Millisecond, NotOnClose: true}}
 	cfg.Diverged = func(d *projection.DivergedError) { told <- d }
 	cfg.CompareEvery = 10 * time.Millisecond
-	b.start(t, cfg, b.daybooks(0))
-	b.start(t, cfg, b.daybooks(1))
+	one, two := b.start(t, cfg, b.daybooks(0)), b.start(t, cfg, b.daybooks(1))
 	b.append(t, "ada", deposited{1})
 	select {
 	case d := <-told:
 		t.Log(d)
 	case <-ctx.Done():
 		t.Fatal(context.Cause(ctx))
+	}
+	at := b.append(t, "ada", deposited{1}) // both go on
+	if err := errors.Join(one.Wait(ctx, at), two.Wait(ctx, at)); err != nil {
+		t.Error(err)
 	}
 }
 

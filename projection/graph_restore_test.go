@@ -193,8 +193,11 @@ func TestFailureWhileRestoringIsMended(t *testing.T) {
 	_, _, _, all := program(1, false)
 	rt := b.start(t, projection.Config{}, all...)
 	wait(t, rt, b.append(t, "ada", deposited{1}))
-	_, low, _, all := program(2, true)
+	_, low, behind, all := program(2, true)
 	rt = b.restart(t, rt, all...)
+	if !errors.Is(behind.Err(), projection.ErrUpstream) || behind.Len() != 0 {
+		t.Errorf("what reads it: %v, %v", contents(behind), behind.Err())
+	}
 	if low.Err() == nil || low.Len() != 0 || !low.At().IsEmpty() {
 		t.Fatalf("not corrected: %v at %s, %v", contents(low), low.At(), low.Err())
 	}

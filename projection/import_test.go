@@ -56,6 +56,18 @@ func TestPeerHoldsNoStartUp(t *testing.T) {
 	if r := status(t, rt, "balances").Recovery; r.Source != projection.FromSnapshot {
 		t.Fatalf("recovery %+v", r)
 	}
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Without another peer it replays.
+	b.loseSnapshots(t)
+	balances = b.balances(projection.Version(1))
+	cfg.Peers = cfg.Peers[:1]
+	rt = b.start(t, cfg, balances)
+	if r := status(t, rt, "balances").Recovery; r.Source != projection.FromReplay {
+		t.Errorf("without a peer that answers: %+v", r)
+	}
+	equal(t, "replayed", balances, map[string]int64{"k0": 10, "k1": 10, "k2": 10})
 }
 
 // R0.19, R3.1: a process without snapshots starts from a peer's, that it gets

@@ -307,7 +307,7 @@ func TestUnitsInACircle(t *testing.T) {
 		})
 	}
 	rt := b.start(t, projection.Config{}, tabs[0], tabs[1])
-	b.append(t, "x", deposited{1})
+	at := b.append(t, "x", deposited{1})
 	for tabs[0].Err() == nil && tabs[1].Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -318,6 +318,13 @@ func TestUnitsInACircle(t *testing.T) {
 	e, ok := errors.AsType[*projection.InHandlerError](errors.Join(tabs[0].Err(), tabs[1].Err()))
 	if !ok || !e.Circle {
 		t.Fatal(tabs[0].Err(), tabs[1].Err())
+	}
+	on := tabs[0] // the other one goes on
+	if on.Err() != nil {
+		on = tabs[1]
+	}
+	if err := on.WaitFor(ctx, at); err != nil {
+		t.Error(err)
 	}
 	if err := rt.Close(); err != nil {
 		t.Error(err)

@@ -228,9 +228,11 @@ func TestStartedTwice(t *testing.T) {
 	if got, _ := table.At().Get("accounts"); got != at.Seq {
 		t.Errorf("it is at %d, not %d", got, at.Seq)
 	}
+	wait(t, rt, b.append(t, "a", deposited{2})) // it goes on
+	equal(t, "what runs", table, map[string]int64{"a": 3})
 	restarted := b.balances()
 	b.restart(t, rt, restarted)
-	equal(t, "restarted", restarted, map[string]int64{"a": 1})
+	equal(t, "restarted", restarted, map[string]int64{"a": 3})
 }
 
 func TestWaitErrors(t *testing.T) {

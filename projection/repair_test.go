@@ -1,6 +1,7 @@
 package projection_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -66,6 +67,16 @@ func TestRepairOfADivergedState(t *testing.T) {
 	}
 	if err := rt.Close(); err != nil { // saves
 		t.Fatal(err)
+	}
+	store := must(snapshot.Open(ctx, snapshot.Options{App: b.log.App(), JetStream: b.log.JetStream()}))(t)
+	found := must(store.Candidates(ctx, "daybooks"))(t)
+	for _, c := range found {
+		if m, ok := c.Manifest.Member("daybooks"); !ok || !bytes.Equal(m.Digest, want.Bytes()) {
+			t.Errorf("an older snapshot is left: %s", c.ID)
+		}
+	}
+	if len(found) != 1 {
+		t.Errorf("%d snapshots are left", len(found))
 	}
 
 	cfg, lines = logged(follows(func(d *projection.DivergedError) { t.Errorf("told %v", d) }))

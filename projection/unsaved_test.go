@@ -177,6 +177,10 @@ func TestDamagedRegisterIsTold(t *testing.T) {
 	if !strings.Contains(err.Error(), "delete") {
 		t.Errorf("it doesn't say what to do: %v", err)
 	}
+	b.filled(t, rt, 10)
+	if r, err := rt.Compact(ctx, projection.CompactOptions{}); !errors.Is(err, dependants.ErrCorrupt) || b.first(t) != 1 {
+		t.Errorf("compacted: begins at %d, %+v, %v", b.first(t), r, err)
+	}
 	if err := kv.Delete(ctx, "register"); err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +217,10 @@ func TestUnknownServingIsTold(t *testing.T) {
 		if err := pair.Look(logtest.Context(t)); !errors.Is(err, snapshot.ErrCorrupt) {
 			t.Error(err)
 		}
+	}
+	wait(t, rt, b.append(t, "ada", deposited{7}))
+	if v, cents := pair.Build().Live, pair.Live().Cents("ada"); v != 1 || cents != 7 {
+		t.Errorf("version %d serves, with %d", v, cents)
 	}
 	if n := lines.Count("serves"); n != 1 {
 		t.Errorf("told %d times", n)

@@ -12,6 +12,9 @@ import (
 // A peer that stops in the middle of a body, or lets it drip, is given up,
 // without a context's end; one that is merely slow isn't.
 func TestPeerStopsInTheMiddle(t *testing.T) {
+	if got := HTTP("http://x", nil).(httpPeer).stall; got != 10*time.Second || stallBytes != 64<<10 {
+		t.Errorf("by default a peer is given up after %s without %d bytes", got, stallBytes)
+	}
 	how := map[string]func(http.ResponseWriter, *http.Request){
 		"stops": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "1000")
