@@ -287,6 +287,28 @@ func TestFailuresAreRetriedAndParked(t *testing.T) {
 	}
 }
 
+// An attempt that needs a feed whose log lost its tail would fail until somebody
+// has decided: Run ends with that, and none of the attempts is used up.
+func TestFeedOfAnEffectLostItsTail(t *testing.T) {
+	s, p := openShop(t, logtest.Fresh(t), 1), newPost()
+	lost := &eventlog.LossError{Feed: "letters", From: 3, To: 7}
+	p.fail = func(effect.Effect[mail]) error { return fmt.Errorf("post: %w", lost) }
+	s.order("ada")
+	s.run(p, effect.Options{Attempts: 1})
+	err := <-s.ended
+	s.cancel()
+	s.cancel = nil
+	if got, ok := errors.AsType[*eventlog.LossError](err); !ok || got != lost {
+		t.Fatalf("run: %v", err)
+	}
+	if n := len(s.mails.Parked()); n != 0 || s.mails.Pending() != 1 {
+		t.Errorf("%d given up, %d wanted", n, s.mails.Pending())
+	}
+	p.fail = nil
+	s.run(p, effect.Options{Attempts: 1})
+	wantList(t, "outcomes", s.outcomes(1), "orders@1.0 done")
+}
+
 func TestPermanentFailure(t *testing.T) {
 	s, p := openShop(t, logtest.Fresh(t), 1), newPost()
 	p.fail = func(effect.Effect[mail]) error { return effect.Permanent(errAway) }

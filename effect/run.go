@@ -51,8 +51,9 @@ const (
 // error, or panic, is a failed attempt (see Permanent).
 //
 // Errors: ErrInvalid; projection.ErrInvalid, where it wasn't given to Start; a
-// *projection.StoppedError, where the outbox stopped; projection.ErrClosed;
-// those of the log that don't pass (eventlog.ErrUnavailable and ErrAmbiguous
+// *projection.StoppedError, where the outbox stopped; projection.ErrClosed; do's
+// where that is eventlog.ErrLostTail: it isn't an attempt, and Run may be called
+// again when the loss has been accepted (eventlog.Feed.AcceptLoss); those of the log that don't pass (eventlog.ErrUnavailable and ErrAmbiguous
 // do: it goes on when the log is back).
 func (o *Outbox[I]) Run(ctx context.Context, do func(ctx context.Context, e Effect[I]) error, opts Options) error {
 	if do == nil {
@@ -116,10 +117,12 @@ type runner[I any] struct {
 	tell    *teller
 }
 
+// result is what came of an attempt.
 type result struct {
 	j     *job
 	at    uint64        // of the outcome that this process has recorded
-	again time.Duration // 0: there is an outcome
+	again time.Duration // when to try again, where nothing could be recorded
+	fatal error         // Run ends with it
 }
 
 func (r *runner[I]) run(ctx context.Context) error {
@@ -180,6 +183,9 @@ func (r *runner[I]) loop(ctx context.Context, deltas <-chan projection.Delta[str
 		case res := <-r.results:
 			r.running--
 			r.last = max(r.last, res.at)
+			if res.fatal != nil {
+				return res.fatal
+			}
 			if res.again > 0 {
 				r.plan.again(res.j, time.Now().Add(res.again))
 			}
@@ -222,48 +228,55 @@ func (r *runner[I]) start(ctx context.Context) <-chan time.Time {
 		}
 		r.running++
 		go func() {
-			at, again := r.attempt(ctx, j)
-			r.results <- result{j, at, again}
+			res := r.attempt(ctx, j)
+			res.j = j
+			r.results <- res
 		}()
 	}
 	return nil // a result will come
 }
 
-// attempt carries an effect out once and records what came of it: it returns
-// where, or when to try again, where nothing could be recorded.
-func (r *runner[I]) attempt(ctx context.Context, j *job) (at uint64, again time.Duration) {
+// attempt carries an effect out once and records what came of it.
+//
+// One that needs a feed whose log has lost its tail is no attempt: it would fail
+// until an operator has decided, and all attempts would be used up by then. So
+// Run ends, and says why.
+func (r *runner[I]) attempt(ctx context.Context, j *job) (res result) {
 	row, ok := r.o.table.Get(j.id)
 	if !ok || row.Last != j.last || row.Status != pending {
-		return 0, 0 // the table's change is on its way
+		return res // the table's change is on its way
 	}
 	outcome := any(Passed{Version: r.o.version})
 	var failure *Failure
 	if !r.passed(j.id, &row) {
 		if err := r.confirmed(ctx); err != nil && ctx.Err() == nil {
 			r.opts.Logger.Error().Err(err).Str("outbox", r.o.name).Str("effect", j.id).Msg("effect: the log's leader doesn't confirm what it follows from: it isn't carried out yet")
-			return 0, min(r.opts.Backoff, maxAway)
+			return result{again: min(r.opts.Backoff, maxAway)}
 		} else if err != nil {
-			return 0, r.opts.Backoff
+			return result{again: r.opts.Backoff}
 		}
 		if err := r.durable(ctx); err != nil && ctx.Err() != nil {
-			return 0, r.opts.Backoff
+			return result{again: r.opts.Backoff}
 		} else if err != nil {
 			r.opts.Logger.Error().Err(err).Str("outbox", r.o.name).Str("effect", j.id).Msg("effect: what it follows from could not be brought to the disk: it isn't carried out yet")
-			return 0, min(r.opts.Backoff, maxAway)
+			return result{again: min(r.opts.Backoff, maxAway)}
 		}
 		err := carry(ctx, effectOf(j.id, &row), r.do, r.opts.Timeout)
 		if err != nil && ctx.Err() != nil {
-			return 0, r.opts.Backoff // it was interrupted
+			return result{again: r.opts.Backoff} // it was interrupted
+		}
+		if errors.Is(err, eventlog.ErrLostTail) {
+			return result{fatal: fmt.Errorf("effect: outbox %q: %.200q: %w", r.o.name, j.id, err)}
 		}
 		outcome = outcomeOf(row.Attempts+1, err, r.opts.Attempts)
 		failure = r.failure(j.id, &row, outcome, err)
 	}
 	r.tell.failed(failure)
-	at, again = r.settle(ctx, j, outcome, eventlog.Position{Feed: row.Feed, Seq: row.Seq})
-	if at > 0 {
+	res.at, res.again = r.settle(ctx, j, outcome, eventlog.Position{Feed: row.Feed, Seq: row.Seq})
+	if res.at > 0 {
 		r.tell.gaveUp(failure)
 	}
-	return at, again
+	return res
 }
 
 // durable brings to the disk all that the outbox's state follows from, where

@@ -61,7 +61,8 @@ type action struct {
 // those that it appends to. Raise the version when the handlers come to other
 // states or reactions (see effect for what that means for those of the past).
 //
-// Errors: ErrInvalid; those of eventlog.Log.Feed.
+// Errors: ErrInvalid; *eventlog.LossError (ErrLostTail) where the log of one of the
+// feeds lost its tail, and nobody has accepted that yet; those of eventlog.Log.Feed.
 func New[S any](ctx context.Context, log *eventlog.Log, name string, version uint64, feeds ...*eventlog.Feed) (*Manager[S], error) {
 	if err := comesBack[S](name); err != nil {
 		return nil, err
@@ -81,6 +82,9 @@ func New[S any](ctx context.Context, log *eventlog.Log, name string, version uin
 			return nil, fmt.Errorf("process %q: %w: nil feed", name, ErrInvalid)
 		case f.Log() != log || f.Adopted():
 			return nil, fmt.Errorf("process %q: %w: feed %q is of another log, or read-only", name, ErrInvalid, f.Name())
+		}
+		if err := f.Lost(); err != nil { // else each reaction would fail
+			return nil, fmt.Errorf("process %q: %w", name, err)
 		}
 		m.feeds[f.Name()] = f
 	}
