@@ -4,9 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 )
 
@@ -176,4 +178,45 @@ func TestAppendToRecreated(t *testing.T) {
 	wantErr(t, f.Check(ctx), eventlog.ErrRecreated)
 	_, err = f.AppendDraft(ctx, identified(1, eventlog.ExpectAny))
 	wantErr(t, err, eventlog.ErrRecreated)
+}
+
+// Where the new stream is longer than the old one, nothing about an
+// acknowledgement shows that it is another: it is noticed within ten seconds, and
+// until then appends that expect nothing exact are stored in it.
+func TestAppendToRecreatedIsNoticedInTime(t *testing.T) {
+	bubble.Run(t, func(t *testing.T) {
+		ctx := t.Context()
+		log, err := eventlog.Open(ctx, eventlog.Options{App: "again", Memory: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		f := accounts(t, log)
+		put(t, f, "k", 5)
+		cfg := jsStream(t, f).CachedInfo().Config
+		if err := log.JetStream().DeleteStream(ctx, f.Stream()); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Metadata["tidemark-incarnation"] = "another"
+		logtest.CreateStream(t, log.JetStream(), cfg)
+		for range 20 {
+			if _, err := log.JetStream().Publish(ctx, "again.accounts.other", []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begun, stored := time.Now(), 0
+		for err == nil {
+			bubble.Pass(time.Second)
+			if _, err = f.Append(ctx, "k", eventlog.ExpectAny, deposited{1}); err == nil {
+				stored++
+			}
+			if time.Since(begun) > time.Minute {
+				t.Fatalf("%d appends, and it isn't noticed", stored)
+			}
+		}
+		wantErr(t, err, eventlog.ErrRecreated, "another")
+		if took := time.Since(begun); took > 11*time.Second || stored == 0 {
+			t.Errorf("noticed after %v, behind %d appends", took, stored)
+		}
+	})
 }

@@ -76,8 +76,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d acknowledged, %d ambiguous, %d refused", len(acked), len(ambiguous), refused)
-	if refused == 0 || len(acked) == 0 || !errors.Is(log.Healthy(ctx), eventlog.ErrFull) {
-		t.Errorf("healthy: %v", log.Healthy(ctx))
+	if refused == 0 || len(acked) == 0 || len(ambiguous) == 0 || !errors.Is(log.Healthy(ctx), eventlog.ErrFull) {
+		t.Errorf("%d acknowledged, %d ambiguous, %d refused; healthy: %v", len(acked), len(ambiguous), refused, log.Healthy(ctx))
 	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -87,4 +88,40 @@ func disturb(ctx context.Context, t testing.TB, c *natstest.Cluster, f *eventlog
 		cancel()
 	}
 	return changes
+}
+
+// Two processes send one ID at once to a replicated stream, at two servers, again
+// and again: it is stored once, and both get its position.
+func TestOneIDFromTwoProcesses(t *testing.T) {
+	ctx := limited(t, 2*time.Minute)
+	c := natstest.StartCluster(t, 3)
+	var books []*eventlog.Feed
+	for i := range 2 {
+		log := must(eventlog.Open(ctx, eventlog.Options{App: "twice", URL: c.Servers[i].URL(), Replicas: 3}))(t)
+		t.Cleanup(func() { _ = log.Close() })
+		books = append(books, must(openPatiently(ctx, log, "book"))(t))
+	}
+	const rounds = 200
+	for n := range rounds {
+		var at [2]eventlog.Position
+		var errs [2]error
+		var wg sync.WaitGroup
+		for i, book := range books {
+			wg.Go(func() {
+				at[i], errs[i] = book.AppendDraft(ctx, eventlog.Draft{
+					Key: fmt.Sprint("k", n%3), ID: fmt.Sprint("id-", n), Events: []any{added{Writer: "w", N: n, Part: 1, Of: 1}},
+				})
+			})
+		}
+		wg.Wait()
+		if errs != [2]error{} || at[0] != at[1] {
+			t.Fatalf("round %d: %v and %v, %v", n, at[0], at[1], errs)
+		}
+	}
+	if st := must(books[0].State(ctx))(t); st.Messages != rounds {
+		t.Errorf("%d messages of %d IDs", st.Messages, rounds)
+	}
+	if n := books[0].Metrics().Retries + books[1].Metrics().Retries; n == 0 {
+		t.Errorf("in %d rounds nothing had to be sent again: this test shows nothing", rounds)
+	}
 }

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -11,14 +12,22 @@ import (
 )
 
 // A feed is opened while two of three servers are still starting: it waits
-// for the cluster's leader.
+// for the cluster's leader, and where they don't come no longer than it says.
 func TestFeedOfAStartingCluster(t *testing.T) {
 	ctx := limited(t, 90*time.Second)
 	cluster := natstest.StartCluster(t, 3)
 	log := must(eventlog.Open(ctx, eventlog.Options{App: "starting", URL: cluster.Servers[0].URL(), Replicas: 3, RequestTimeout: 10 * time.Second}))(t)
 	t.Cleanup(func() { _ = log.Close() })
+	const timeout = 500 * time.Millisecond
+	impatient := must(eventlog.Open(ctx, eventlog.Options{App: "starting", URL: cluster.Servers[0].URL(), Replicas: 3, RequestTimeout: timeout}))(t)
+	t.Cleanup(func() { _ = impatient.Close() })
 	for _, s := range cluster.Servers[1:] {
 		s.Kill()
+	}
+	begun := time.Now()
+	_, err := openBook(ctx, impatient)
+	if took := time.Since(begun); !errors.Is(err, eventlog.ErrUnavailable) || took < timeout || took > 4*timeout+time.Second {
+		t.Errorf("without a leader, after %v: %v", took, err)
 	}
 	type outcome struct {
 		book *eventlog.Feed

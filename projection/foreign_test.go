@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/projection"
 )
@@ -206,6 +208,49 @@ func TestLossStopsStart(t *testing.T) {
 		}
 		if r := status(t, rt, "balances").Recovery; sum != int64(loss.From-1) || len(r.Skipped) == 0 {
 			t.Errorf("%d of %d, %+v", sum, loss.From-1, r)
+		}
+	})
+}
+
+// The same under a projection that runs: it stops at what it had, and nothing is
+// derived of the rest until the loss is given up.
+func TestLossStopsWhatRuns(t *testing.T) {
+	dir := t.TempDir()
+	bubble.Run(t, func(t *testing.T) {
+		ctx := t.Context()
+		log := must(eventlog.Open(ctx, eventlog.Options{App: "app", Dir: dir}))(t)
+		b := bankOf(t, log)
+		balances := b.balances()
+		rt := must(often(1).Start(ctx, log, balances))(t)
+		at := b.fill(t, 20)
+		if err := rt.Wait(ctx, at); err != nil {
+			t.Fatal(err)
+		}
+		bubble.Pass(10 * time.Second)
+		if m := b.accounts.Metrics().Marked; m != at.Seq {
+			t.Fatalf("the mark is at %d, and the log ends at %d", m, at.Seq)
+		}
+		had := contents(balances)
+		js := log.JetStream() // the stream goes, and comes again shorter, with the same incarnation
+		config := must(js.Stream(ctx, b.accounts.Stream()))(t).CachedInfo().Config
+		if err := js.DeleteStream(ctx, config.Name); err != nil {
+			t.Fatal(err)
+		}
+		must(js.CreateStream(ctx, config))(t)
+		bubble.Pass(time.Minute)
+		if err := balances.Err(); !errors.Is(err, eventlog.ErrLostTail) || !errors.Is(err, projection.ErrStopped) {
+			t.Errorf("stopped: %v", err)
+		}
+		equal(t, "stopped", balances, had)
+		if loss, ok := errors.AsType[*eventlog.LossError](b.accounts.Check(ctx)); !ok || loss.To != at.Seq {
+			t.Errorf("check: %v", b.accounts.Check(ctx))
+		}
+		_ = rt.Close() // it may say that its last snapshot wasn't saved
+		if _, err := projection.Start(ctx, log, b.balances()); !errors.Is(err, eventlog.ErrLostTail) {
+			t.Errorf("started on the rest: %v", err)
+		}
+		if err := log.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }
