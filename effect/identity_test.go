@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
 
 	"github.com/tidemark-es/tidemark/effect"
@@ -270,7 +271,8 @@ func TestEffectsAfterALostTail(t *testing.T) {
 			ctx, opts := logtest.Context(t), eventlog.Options{App: "shop", Dir: t.TempDir()}
 			stored := filepath.Join(opts.Dir, "jetstream", "$G", "streams", opts.App+"_orders")
 			before := filepath.Join(t.TempDir(), "before")
-			p := newPost()
+			p, lines := newPost(), new(logtest.Lines)
+			logger := zerolog.New(lines)
 			session := func(version uint64, keys ...string) *shop {
 				log, err := eventlog.Open(ctx, opts)
 				if err != nil {
@@ -278,7 +280,7 @@ func TestEffectsAfterALostTail(t *testing.T) {
 				}
 				t.Cleanup(func() { _ = log.Close() })
 				s := openShop(t, log, version)
-				s.run(p, effect.Options{})
+				s.run(p, effect.Options{Logger: &logger})
 				s.order(keys...)
 				return s
 			}
@@ -309,7 +311,18 @@ func TestEffectsAfterALostTail(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			const told = "what they followed from isn't in the log"
+			for lines.Count(told) == 0 {
+				select {
+				case <-time.After(time.Millisecond):
+				case <-ctx.Done():
+					t.Fatalf("nobody is warned:\n%s", lines)
+				}
+			}
 			end(s)
+			if n := lines.Count(`"level":"warn"`, told, `"outbox":"mails"`, `"effects":3`); n != 1 {
+				t.Errorf("warned %d times:\n%s", n, lines)
+			}
 			want := []string{"orders@3.0", "orders@4.0"}
 			if version > 1 {
 				want = append(want, "orders@3.0/thanks", "orders@4.0/thanks")

@@ -13,8 +13,8 @@ import (
 )
 
 // With a small maximum payload the manifest of a large state doesn't fit: that
-// is told before its chunks are written, with what to do, and what was stored
-// stays good.
+// is told when its chunks are more than a manifest can name, before the others are
+// written, with what to do, and what was stored stays good.
 func TestManifestOfALargeState(t *testing.T) {
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "conf")
