@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 	"github.com/tidemark-es/tidemark/effect"
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/internal/natstest"
 	"github.com/tidemark-es/tidemark/projection"
 )
@@ -66,20 +68,51 @@ func TestNothingReliesOnWhatTheLeaderLacks(t *testing.T) {
 		})
 		rt := must(readOnly().Start(ctx, log, letters))(t)
 		defer rt.Close()
-		for _, key := range []string{"kept", "gone"} {
+		place := func(key string) {
 			if err := rt.Wait(ctx, must(orders.Append(ctx, key, eventlog.ExpectNew, placed{"tea"}))(t)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		lose(orders, "gone")
-		running, cancel := context.WithTimeout(ctx, 3*time.Second)
+		place("kept")
+		running, cancel := context.WithCancel(ctx)
 		defer cancel()
-		// It ends where its projection does, which is told of the loss meanwhile.
-		_ = letters.Run(running, func(_ context.Context, e effect.Effect[letter]) error {
-			if e.Key == "gone" {
-				t.Errorf("%s was carried out", e.ID)
+		begun, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		lines := new(logtest.Lines)
+		logger := zerolog.New(lines)
+		go func() {
+			defer close(ended)
+			// It ends where its projection does, which is told of the loss later.
+			_ = letters.Run(running, func(_ context.Context, e effect.Effect[letter]) error {
+				if e.Key == "gone" {
+					t.Errorf("%s was carried out", e.ID)
+					return nil
+				}
+				close(begun)
+				<-goOn
+				return nil
+			}, effect.Options{Parallel: 1, Backoff: 100 * time.Millisecond, Logger: &logger})
+		}()
+		select {
+		case <-begun: // so the next one waits for its turn
+		case <-ctx.Done():
+			t.Fatal("nothing is carried out")
+		}
+		place("gone")
+		lose(orders, "gone")
+		close(goOn)
+		const refused = "doesn't confirm what it follows from"
+		await(ctx, t, "the effect's turn", func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				return lines.Count(refused) > 0 || t.Failed()
 			}
-			return nil
-		}, effect.Options{Backoff: 100 * time.Millisecond})
+		})
+		if lines.Count(refused) == 0 {
+			t.Errorf("nobody asked the leader:\n%s", lines)
+		}
+		cancel()
+		<-ended
 	})
 }
