@@ -191,11 +191,21 @@ func (b *buyers) buy(ctx context.Context, n int) {
 	}
 }
 
-// settle waits until all is done that is wanted.
+// settle waits until all is done that is wanted. A timer that an order led to,
+// which the log has lost, is held until as many others have come; so they do.
 func (b *buyers) settle(ctx context.Context) {
 	b.t.Helper()
 	await(ctx, b.t, "all effects and reactions", func() bool {
 		heads := must(b.log.Heads(ctx))(b.t)
+		head, _ := heads.Get("orders")
+		for _, s := range must(b.rt.Status(ctx))(b.t) {
+			for _, held := range s.Held {
+				if missing, _ := held.Missing.Get("orders"); missing > head {
+					b.buy(ctx, int(missing-head))
+					return false
+				}
+			}
+		}
 		for feed, seq := range heads.All() {
 			if at, ok := b.rt.Timeframe().Get(feed); ok && at < seq {
 				return false
