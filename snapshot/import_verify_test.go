@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -32,13 +33,16 @@ func TestImportSwapsInAtItsEnd(t *testing.T) {
 	hundreds(t, p)
 	own := publish(opened(t, nc))
 	own.save(t, 30, put("k1", "0"))
+	var mu sync.Mutex
 	var writes []string
 	w := &watched{bucket: own.s.bucket}
 	w.before = func(key string) {
 		kind, _, _ := strings.Cut(key, ".")
+		mu.Lock()
 		if n := len(writes); n == 0 || writes[n-1] != kind {
 			writes = append(writes, kind)
 		}
+		mu.Unlock()
 		if kind == "chunk" {
 			return // several at a time
 		}
