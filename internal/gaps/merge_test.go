@@ -123,3 +123,67 @@ func TestFitForgets(t *testing.T) {
 		t.Errorf("%d entries, the first is %+v", n, got.Entries[0])
 	}
 }
+
+// Erasures alone lose their fingerprints in a register that is too large, and
+// only where they have several: what is passed over is told by its own.
+func TestFitHashesErasuresAlone(t *testing.T) {
+	many := func(from uint64) (seqs []uint64) {
+		for i := range uint64(MaxBytes / 16) {
+			seqs = append(seqs, from+i)
+		}
+		return seqs
+	}
+	entry := func(kind Kind, reason string, seqs ...uint64) Entry {
+		e := erased(1, seqs...)
+		e.Kind, e.Reason = kind, reason
+		return e
+	}
+	bare := entry(Erased, "bare", 9)
+	bare.Prints = nil
+	r := Register{Entries: []Entry{
+		entry(Passed, "passed", 1, 2, 3), bare, entry(Erased, "one", 11), entry(Erased, "a pair", 13, 15),
+		entry(Erased, "too many", many(1000)...), entry(Erased, "newest", 5, 7),
+	}}
+	got, err := r.Fit(1)
+	if err != nil || len(got.Entries) != len(r.Entries) {
+		t.Fatalf("%d entries, %v", len(got.Entries), err)
+	}
+	for i, e := range got.Entries {
+		want := r.Entries[i].Prints
+		if e.Reason == "a pair" || e.Reason == "too many" {
+			want = []timeframe.Fingerprint{Hash(want...)}
+		}
+		if !slices.Equal(e.Prints, want) {
+			t.Errorf("%s: %d fingerprints, %v", e.Reason, len(e.Prints), e.Prints[:min(2, len(e.Prints))])
+		}
+	}
+	if len(r.Entries[3].Prints) != 2 {
+		t.Error("the register that was given is changed")
+	}
+}
+
+// Of what is passed over already just what has the same fingerprint isn't
+// registered again; another message at its place is.
+func TestPassedAgain(t *testing.T) {
+	passed := func(reason string, seqs []uint64, prints ...timeframe.Fingerprint) Entry {
+		return Entry{Kind: Passed, At: erased(1).At, Reason: reason, By: "b", Ranges: RangesOf(seqs...), Prints: prints}
+	}
+	p := printsOf(1, 2, 3, 4)
+	r := Register{}.Add(passed("first", []uint64{5, 6, 7}, p[0], p[1], p[2]))
+	r = r.Add(passed("again", []uint64{4, 5, 6, 7, 8}, p[3], p[0], p[3], p[2], p[3]))
+	if len(r.Entries) != 2 {
+		t.Fatalf("%+v", r.Entries)
+	}
+	for i, want := range []Entry{passed("first", []uint64{5, 6, 7}, p[0], p[1], p[2]), passed("again", []uint64{4, 6, 8}, p[3], p[3], p[3])} {
+		if got := r.Entries[i]; !slices.Equal(got.Ranges, want.Ranges) || !slices.Equal(got.Prints, want.Prints) || got.Reason != want.Reason {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	if same := r.Add(passed("and again", []uint64{6, 7}, p[3], p[2])); len(same.Entries) != 2 {
+		t.Errorf("nothing new, and yet registered: %+v", same.Entries)
+	}
+	gone := r.Add(Entry{Kind: Erased, Reason: "erased", By: "b", Ranges: RangesOf(5, 6)})
+	if n := len(gone.Entries); n != 3 || !slices.Equal(gone.Entries[n-1].Ranges, RangesOf(5, 6)) {
+		t.Errorf("what was passed over keeps an erasure from being registered: %+v", gone.Entries)
+	}
+}
