@@ -112,7 +112,9 @@ func TestKeyHistoryTrimmedTwice(t *testing.T) {
 	}
 	for i, want := range [][]uint64{{1, 3, 5, 7}, {3, 5, 7, 8}, {5, 7, 8, 9}, {7, 8, 9, 10}} {
 		first := uint64(1 + 2*i)
-		purge(t, f, first)
+		if first > 1 { // below 1 is everything for servers up to 2.11
+			purge(t, f, first)
+		}
 		put(t, f, "a", 1)
 		got, err := seqs(ctx, f, eventlog.OfKey("a"), eventlog.After(first-1))
 		if err != nil || !slices.Equal(got, want) {

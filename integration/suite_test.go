@@ -87,7 +87,7 @@ func skips(t *testing.T, version string) string {
 // lacking are the tests of what releases below a minor version don't have, or
 // that set it.
 var lacking = map[int]string{
-	12: "Transaction.*|Tagged.*|Guards|MarkersAreSkipped|BatchOfADeadClient|ReaderProgress|Race|MergeMarkerOfAHeldFeed|IdentityAtOnce|CausalOrder|CausalMarkerOfAHeldFeed|LogEndsInMarkers",
+	12: "Transaction.*|Tagged.*|Guards|MarkersAreSkipped|BatchOfADeadClient|ReaderProgress|Race|MergeMarkerOfAHeldFeed|IdentityAtOnce|CausalOrder|CausalMarkerOfAHeldFeed|LogEndsInMarkers|RefusedAppendsAreSeenByNobody",
 	14: "Drift|Repair|CrashWhileCreating",
 }
 
