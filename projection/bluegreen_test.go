@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
 	"github.com/tidemark-es/tidemark/internal/logtest"
@@ -295,6 +296,27 @@ func TestBlueGreenSwitchIsStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	live("taken back there", 1, 1)
+}
+
+// What one process switches to, others serve soon, though nobody asks them to look.
+func TestBlueGreenSwitchReachesOthers(t *testing.T) {
+	b := openBank(t, logtest.Options(t))
+	ctx := logtest.Context(t)
+	b.append(t, "a", deposited{1})
+	here, there := b.versions(), b.versions()
+	there.LookEvery(10 * time.Millisecond)
+	b.start(t, projection.Config{}, here)
+	b.start(t, projection.Config{}, there)
+	if err := here.Switch(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for there.Build().Live != 2 {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("the other process serves the old version still")
+		}
+	}
 }
 
 func TestBlueGreenInvalid(t *testing.T) {
