@@ -138,9 +138,16 @@ func TestCompactOfAnotherLog(t *testing.T) {
 				}
 			}
 			s.change = nil
-			if _, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil || b.first(t) == 1 {
-				t.Errorf("begins at %d: %v", b.first(t), err)
+			for range 3 { // what was saved first may be of the first event
+				b.filled(t, rt, 1)
+				if _, err := rt.Compact(ctx, projection.CompactOptions{}); err != nil {
+					t.Error(err)
+				}
 			}
+			if b.first(t) == 1 {
+				t.Error("nothing was trimmed")
+			}
+
 		})
 	}
 }

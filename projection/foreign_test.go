@@ -245,6 +245,11 @@ func TestLossStopsWhatRuns(t *testing.T) {
 		if loss, ok := errors.AsType[*eventlog.LossError](b.accounts.Check(ctx)); !ok || loss.To != at.Seq {
 			t.Errorf("check: %v", b.accounts.Check(ctx))
 		}
+		// A reader that looked while the stream wasn't there knows of no loss.
+		err, again := rt.EndOf(ctx, b.accounts.Name(), eventlog.ErrLostTail)
+		if loss, ok := errors.AsType[*eventlog.LossError](err); !ok || again || loss.To != at.Seq {
+			t.Errorf("the end of a reader that knows nothing: %v, begins anew: %t", err, again)
+		}
 		_ = rt.Close() // it may say that its last snapshot wasn't saved
 		if _, err := projection.Start(ctx, log, b.balances()); !errors.Is(err, eventlog.ErrLostTail) {
 			t.Errorf("started on the rest: %v", err)

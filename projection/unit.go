@@ -221,10 +221,11 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 			if a.err != nil {
 				// Where messages are gone that the log surely had, what the rest
 				// would give isn't the state either: an operator decides.
-				if _, lost := errors.AsType[*eventlog.LossError](a.err); !lost && errors.Is(a.err, eventlog.ErrLostTail) && u.sameIncarnation(ctx, a.feed) {
-					return a.err
+				err, again := u.endOf(ctx, a.feed, a.err)
+				if again {
+					return err
 				}
-				u.stopAll(a.feed, a.err)
+				u.stopAll(a.feed, err)
 				delete(u.barrier, a.feed) // nothing that is left waits for this feed
 				if held.resume(ctx); toBarrier && u.aligned() {
 					return nil
@@ -258,10 +259,23 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 	}
 }
 
-func (u *unit) sameIncarnation(ctx context.Context, feed string) bool {
+// endOf says what a reader's error means for the unit: again that the feed's
+// log is the same one with another end, of which its state can be derived anew.
+// It is not where messages are gone that the log surely had, which the reader
+// need not know yet: it may have looked while the stream wasn't there.
+func (u *unit) endOf(ctx context.Context, feed string, err error) (cause error, again bool) {
+	if _, lost := errors.AsType[*eventlog.LossError](err); lost || !errors.Is(err, eventlog.ErrLostTail) {
+		return err, false
+	}
 	f := u.feeds[feed]
-	st, err := f.State(ctx)
-	return err == nil && st.Incarnation == f.Incarnation()
+	st, failed := f.State(ctx)
+	if failed != nil || st.Incarnation != f.Incarnation() {
+		return err, false
+	}
+	if loss, lost := errors.AsType[*eventlog.LossError](f.Check(ctx)); lost {
+		return loss, false
+	}
+	return err, true
 }
 
 // stopAll stops the nodes that read a feed ("": all) which can't be read.
