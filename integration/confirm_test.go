@@ -103,7 +103,13 @@ func TestNothingReliesOnWhatTheLeaderLacks(t *testing.T) {
 func refusedToSave(ctx context.Context, t *testing.T, log *eventlog.Log, name string, lose func(f *eventlog.Feed, key string)) bool {
 	feed := must(openPatiently(ctx, log, name))(t)
 	table := setBackTable(feed)
-	rt := must(readOnly().Start(ctx, log, table))(t)
+	rt, err := readOnly().Start(ctx, log, table)
+	for errors.Is(err, eventlog.ErrUnavailable) && ctx.Err() == nil { // a bucket that a new cluster is slow to make
+		rt, err = readOnly().Start(ctx, log, table)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer rt.Close()
 	add := func(n int) {
 		at := must(feed.Append(ctx, fmt.Sprint("k", n), eventlog.ExpectNew, added{Writer: "w", N: n, Part: 1, Of: 1}))(t)
@@ -114,8 +120,8 @@ func refusedToSave(ctx context.Context, t *testing.T, log *eventlog.Log, name st
 	for n := range 19 {
 		add(n)
 	}
-	_, err := rt.Compact(ctx, projection.CompactOptions{})
-	for errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // a bucket that a new cluster is slow to make
+	_, err = rt.Compact(ctx, projection.CompactOptions{})
+	for errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		_, err = rt.Compact(ctx, projection.CompactOptions{})
 	}
 	before := rt.Metrics()[0].Snapshots

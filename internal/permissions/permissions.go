@@ -76,7 +76,7 @@ var Roles = []Role{
 		Name: "project", Who: "projections that are restored from snapshots", Includes: []string{"read"},
 		Publish: []string{
 			"$JS.API.STREAM.INFO.KV_<app>_snapshots", "$JS.API.STREAM.CREATE.KV_<app>_snapshots", "$JS.API.STREAM.MSG.GET.KV_<app>_snapshots",
-			"$JS.API.DIRECT.GET.KV_<app>_snapshots.>", "$JS.API.STREAM.MSG.GET.KV_<app>_leases",
+			"$JS.API.DIRECT.GET.KV_<app>_snapshots.>", "$JS.API.STREAM.INFO.KV_<app>_leases", "$JS.API.STREAM.MSG.GET.KV_<app>_leases",
 		},
 	},
 	{
