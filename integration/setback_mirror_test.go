@@ -43,6 +43,7 @@ func TestMirrorOfAFeedThatWasSetBack(t *testing.T) {
 	cluster.Restart(origin)
 	write(feed, 30)
 	await(ctx, t, "the mirror to have all", func() bool { return mirrored(ctx, t, log) == 60 })
+	must(0, log.Close())(t) // or its mark would come later, while the loss isn't accepted
 	origin.Stop()
 	must(0, os.RemoveAll(origin.StreamDir(feed.Stream())))(t)
 	must(0, os.CopyFS(origin.StreamDir(feed.Stream()), os.DirFS(copied)))(t)
