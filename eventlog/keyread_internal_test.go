@@ -4,11 +4,10 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidemark-es/tidemark/timeframe"
 )
 
-// oneKey is a feed with so many messages of one key, and its state.
+// oneKey is a feed with so many messages of one key, and that key's subject.
 func oneKey(t *testing.T, n int) (f *Feed, subject string) {
 	t.Helper()
 	log, err := Open(t.Context(), Options{App: "keys", Memory: true})
@@ -35,24 +34,18 @@ func onceMore(t *testing.T, f *Feed) {
 	}
 }
 
-func (f *Feed) stateIn(t *testing.T) State {
+// standing is the feed's state, and the last message of the key.
+func standing(t *testing.T, f *Feed, subject string) (State, message) {
 	t.Helper()
 	st, err := f.State(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return st
-}
-
-func below(t *testing.T, f *Feed, seq uint64) {
-	t.Helper()
-	s, err := f.log.js.Stream(t.Context(), f.stream)
-	if err == nil {
-		err = s.Purge(t.Context(), jetstream.WithPurgeSequence(seq))
+	head, ok, err := f.headOf(t.Context(), subject)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	return st, head
 }
 
 // What is kept of a key is used only where the log still has its end, as it was,
@@ -68,12 +61,8 @@ func TestKnownHistoryOfTheLog(t *testing.T) {
 		}
 		prints[seq] = m.fingerprint()
 	}
-	below(t, f, first)
-	st := f.stateIn(t)
-	head, _, err := f.headOf(t.Context(), subject)
-	if err != nil || head.seq != n {
-		t.Fatal(head.seq, err)
-	}
+	trim(t, f, first)
+	st, head := standing(t, f, subject)
 	var another timeframe.Fingerprint
 	another[0] = 1
 	some := []message{{seq: first}}
@@ -111,15 +100,11 @@ func TestKnownHistoryOfTheLog(t *testing.T) {
 // trimmed meanwhile; and where it has lost the key's end, they are a loss.
 func TestKeyReadShort(t *testing.T) {
 	f, subject := oneKey(t, 6)
-	st := f.stateIn(t)
-	head, _, err := f.headOf(t.Context(), subject)
-	if err != nil {
-		t.Fatal(err)
-	}
+	st, head := standing(t, f, subject)
 	short := func(head message) *keyReader {
 		return &keyReader{f: f, subject: subject, st: st, head: head, want: 6, count: 5, exact: true, holes: f.holes(st)}
 	}
-	if err := short(head).confirm(t.Context()); !isA[*IncompleteError](err) {
+	if err := short(head).confirm(t.Context()); !incomplete(err) {
 		t.Errorf("of a log that is whole: %v", err)
 	}
 	beyond := head
@@ -128,7 +113,7 @@ func TestKeyReadShort(t *testing.T) {
 		t.Errorf("of a log without its end: %v", err)
 	}
 	// Two are gone, and two came: the number is the same.
-	below(t, f, 3)
+	trim(t, f, 3)
 	onceMore(t, f)
 	onceMore(t, f)
 	if err := short(head).confirm(t.Context()); err != nil {
@@ -136,7 +121,7 @@ func TestKeyReadShort(t *testing.T) {
 	}
 }
 
-func isA[E error](err error) bool {
-	_, ok := errors.AsType[E](err)
+func incomplete(err error) bool {
+	_, ok := errors.AsType[*IncompleteError](err)
 	return ok
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemark-es/tidemark/eventlog"
+	"github.com/tidemark-es/tidemark/internal/bubble"
 	"github.com/tidemark-es/tidemark/internal/logtest"
 	"github.com/tidemark-es/tidemark/projection"
 	"github.com/tidemark-es/tidemark/snapshot"
@@ -300,23 +301,20 @@ func TestBlueGreenSwitchIsStored(t *testing.T) {
 
 // What one process switches to, others serve soon, though nobody asks them to look.
 func TestBlueGreenSwitchReachesOthers(t *testing.T) {
-	b := openBank(t, logtest.Options(t))
-	ctx := logtest.Context(t)
-	b.append(t, "a", deposited{1})
-	here, there := b.versions(), b.versions()
-	there.LookEvery(10 * time.Millisecond)
-	b.start(t, projection.Config{}, here)
-	b.start(t, projection.Config{}, there)
-	if err := here.Switch(ctx); err != nil {
-		t.Fatal(err)
-	}
-	for there.Build().Live != 2 {
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			t.Fatal("the other process serves the old version still")
+	bubble.Run(t, func(t *testing.T) {
+		b := openBank(t, eventlog.Options{App: "app", Memory: true})
+		b.append(t, "a", deposited{1})
+		here, there := b.versions(), b.versions()
+		b.start(t, projection.Config{}, here)
+		b.start(t, projection.Config{}, there)
+		if err := here.Switch(t.Context()); err != nil {
+			t.Fatal(err)
 		}
-	}
+		bubble.Pass(6 * time.Second)
+		if live := there.Build().Live; live != 2 {
+			t.Errorf("version %d serves in the other process", live)
+		}
+	})
 }
 
 func TestBlueGreenInvalid(t *testing.T) {

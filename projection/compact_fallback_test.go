@@ -147,7 +147,6 @@ func TestCompactOfAnotherLog(t *testing.T) {
 			if b.first(t) == 1 {
 				t.Error("nothing was trimmed")
 			}
-
 		})
 	}
 }

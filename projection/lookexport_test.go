@@ -1,15 +1,9 @@
 package projection
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // Look asks at once what other processes have switched to.
 func (b *BlueGreen[P]) Look(ctx context.Context) error { return b.s.look(ctx) }
-
-// LookEvery sets how often that is asked; before Start.
-func (b *BlueGreen[P]) LookEvery(d time.Duration) { b.s.every = d }
 
 // EndOf is what a reader's error means for the first unit, and whether it begins anew.
 func (rt *Runtime) EndOf(ctx context.Context, feed string, err error) (cause error, again bool) {

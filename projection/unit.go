@@ -219,8 +219,6 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 		select {
 		case a := <-arrivals:
 			if a.err != nil {
-				// Where messages are gone that the log surely had, what the rest
-				// would give isn't the state either: an operator decides.
 				err, again := u.endOf(ctx, a.feed, a.err)
 				if again {
 					return err
@@ -261,8 +259,9 @@ func (u *unit) read(ctx context.Context, toBarrier bool) error {
 
 // endOf says what a reader's error means for the unit: again that the feed's
 // log is the same one with another end, of which its state can be derived anew.
-// It is not where messages are gone that the log surely had, which the reader
-// need not know yet: it may have looked while the stream wasn't there.
+// It can't where messages are gone that the log surely had: what the rest would
+// give isn't the state, and an operator decides. The reader need not know that
+// yet: it may have looked while the stream wasn't there.
 func (u *unit) endOf(ctx context.Context, feed string, err error) (cause error, again bool) {
 	if _, lost := errors.AsType[*eventlog.LossError](err); lost || !errors.Is(err, eventlog.ErrLostTail) {
 		return err, false
@@ -272,7 +271,8 @@ func (u *unit) endOf(ctx context.Context, feed string, err error) (cause error, 
 	if failed != nil || st.Incarnation != f.Incarnation() {
 		return err, false
 	}
-	if loss, lost := errors.AsType[*eventlog.LossError](f.Check(ctx)); lost {
+	_ = f.Check(ctx) // what else is wrong with the feed doesn't matter here
+	if loss := f.Lost(); loss != nil {
 		return loss, false
 	}
 	return err, true
